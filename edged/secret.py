@@ -1,0 +1,116 @@
+"""Secrets: where they are read from, and how they are kept out of everything that goes out."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from edged.errors import SecretUnreadable
+
+CREDENTIALS = Path("/etc/edged/credentials")  # where a login shell, which systemd gives no directory, may look
+
+_known: set[str] = set()  # the secrets that this process has read, so that `redact` finds them
+_SHORTEST = 4  # characters; a shorter secret would black out half of every text
+
+
+class Secret:
+    """A secret as the config names it.  It is read when it is first needed; no representation shows it."""
+
+    def __init__(self, source: str, read: Callable[[], str]) -> None:
+        """`source` says where it comes from, for a person; `read` raises OSError or SecretUnreadable."""
+        self.source = source
+        self._read = read
+        self._text: str | None = None
+
+    def reveal(self) -> str:
+        """The secret itself.  Raises SecretUnreadable; the next call tries again."""
+        if self._text is None:
+            try:
+                text = self._read()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+                raise SecretUnreadable(f"{self.source} cannot be read: {reason}") from None
+            self._text = text.removesuffix("\n").removesuffix("\r")
+            if not self._text:
+                raise SecretUnreadable(f"{self.source} is empty")
+            if len(self._text) >= _SHORTEST:
+                _known.add(self._text)
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        """Same source; a plain string's source is itself."""
+        return isinstance(other, Secret) and (self.source, self._key()) == (other.source, other._key())
+
+    def __hash__(self) -> int:
+        return hash((self.source, self._key()))
+
+    def _key(self) -> str:
+        return self._read() if isinstance(self._read, _Plain) else ""
+
+    def __repr__(self) -> str:
+        return f"Secret({self.source})"
+
+
+class _Plain:
+    """Reads a secret that stands in the config itself."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __call__(self) -> str:
+        return self._text
+
+
+def plain(text: str) -> Secret:
+    """A secret that is written in the config as it is; known from now on, so that no text lets it out."""
+    secret = Secret("a plain string", _Plain(text))
+    if text:
+        secret.reveal()
+    return secret
+
+
+def public(text: str) -> Secret:
+    """A platform's own published default (BBData's `bbdata`): no secret, so not blacked out."""
+    secret = Secret("the platform's default", _Plain(text))
+    secret._text = text
+    return secret
+
+
+def from_env(name: str) -> Secret:
+    """A secret in an environment variable."""
+
+    def read() -> str:
+        if name not in os.environ:
+            raise SecretUnreadable(f"environment variable {name} is not set")
+        return os.environ[name]
+
+    return Secret(f"environment variable {name}", read)
+
+
+def from_file(path: str) -> Secret:
+    """A secret that is a file's content."""
+    return Secret(f"file {path}", Path(path).read_text)
+
+
+def from_credential(name: str) -> Secret:
+    """A secret that systemd hands to the service (LoadCredential=), or that an administrator's shell finds in /etc."""
+
+    def read() -> str:
+        folders = [Path(folder) for folder in [os.environ.get("CREDENTIALS_DIRECTORY")] if folder] or [CREDENTIALS]
+        for path in (folder / prefix for folder in folders for prefix in (name, f"edged_{name}", f"edged.{name}")):
+            try:
+                return path.read_text()
+            except FileNotFoundError:
+                continue
+            except PermissionError:
+                raise SecretUnreadable(f"credential {name} is readable by the service only ({path})") from None
+        raise SecretUnreadable(f"credential {name} is not in {folders[0]}; put it into {CREDENTIALS / name}")
+
+    return Secret(f"credential {name}", read)
+
+
+def redact(text: str) -> str:
+    """The text with every secret that this process has read blacked out."""
+    for secret in _known:
+        if secret in text:
+            text = text.replace(secret, "***")
+    return text
