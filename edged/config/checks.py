@@ -1,0 +1,161 @@
+"""What is wrong with a config whose values are each right: what its parts mean to one another."""
+
+import difflib
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path as File
+from typing import Any
+
+from cronsim import CronSim, CronSimError
+
+from edged.config.config import Config, Destination, Sensor
+from edged.config.document import Document, Problem, dotted
+from edged.config.positions import Path
+from edged.drivers import EventDriver
+from edged.sending.mapping import matches
+
+
+def cross_check(config: Config, document: Document) -> list[Problem]:
+    """All that is wrong between the parts of a config, and what is worth a warning."""
+    return [
+        Problem(document.place(path, key=key), dotted(path), message, "warning" if warning else "error")
+        for path, message, key, warning in _findings(config, document)
+    ]
+
+
+_Finding = tuple[Path, str, bool, bool]  # path, message, at the key (else at the value), only a warning
+
+
+def _error(path: Path, message: str, *, key: bool = False) -> _Finding:
+    return path, message, key, False
+
+
+def _warning(path: Path, message: str, *, key: bool = False) -> _Finding:
+    return path, message, key, True
+
+
+def _findings(config: Config, document: Document) -> Iterator[_Finding]:
+    for sensor in config.sensors.values():
+        yield from _schedule(sensor)
+        yield from _quantities(sensor)
+    yield from _claims([sensor for sensor in config.sensors.values() if sensor.enabled], document)
+    for destination in config.destinations.values():
+        yield from _series(destination, config.sensors)
+        yield from _places(destination, config.sensors)
+        for key, message in destination.platform.caution(destination.options):
+            yield _warning(("destinations", destination.name, key), message)
+    yield from _open_secrets(document)
+
+
+def _schedule(sensor: Sensor) -> Iterator[_Finding]:
+    path = ("sensors", sensor.name)
+    if sensor.interval is not None and sensor.cron is not None:
+        yield _error((*path, "cron"), "interval and cron exclude each other; leave one out", key=True)
+    events = issubclass(sensor.driver, EventDriver) and getattr(sensor.options, "events", True)
+    if sensor.interval is None and sensor.cron is None and not events:
+        yield _error(path, 'interval is missing; for example interval = "10s"', key=True)
+    if sensor.cron is not None:
+        try:
+            CronSim(sensor.cron, datetime(2024, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            yield _error((*path, "cron"), f'no cron expression ({error}); for example "*/5 * * * *"')
+
+
+def _quantities(sensor: Sensor) -> Iterator[_Finding]:
+    known = [quantity.name for quantity in sensor.driver.quantities]
+    for name, shaping in sensor.shaping.items():
+        path = ("sensors", sensor.name, "quantities", name)
+        if known and name not in known:
+            yield _error(path, f"it has no such quantity{_near(name, known)}", key=True)
+            continue
+        quantity = sensor.driver.quantity(name)
+        low = quantity.low if shaping.min is None else shaping.min
+        high = quantity.high if shaping.max is None else shaping.max
+        if low is not None and high is not None and high < low:
+            key = "min" if shaping.max is None else "max"
+            yield _error((*path, key), f"max ({high:g}) is below min ({low:g})")
+
+
+def _claims(sensors: Iterable[Sensor], document: Document) -> Iterator[_Finding]:
+    """Addresses and pins that two sensors want."""
+    owners: dict[str, Sensor] = {}
+    for sensor in sensors:
+        for key, what in sensor.driver.claims(sensor.options):
+            first = owners.setdefault(what, sensor)
+            if first is not sensor:
+                place = document.place(("sensors", first.name, key))
+                yield _error(
+                    ("sensors", sensor.name, key),
+                    f"{what} is used by sensors.{first.name} too ({place}); one sensor has all quantities of a device",
+                )
+
+
+def _series(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_Finding]:
+    """Series that match nothing: an error, or a warning where a device tells its quantities itself."""
+    known = sorted(_known(sensors))
+    for pattern, _ in destination.mapping.rules:
+        if any(matches(pattern, series) for series in known):
+            continue
+        path = ("destinations", destination.name, "series", pattern)
+        if any(not sensor.driver.quantities and _may_match(pattern, sensor.name) for sensor in sensors.values()):
+            if "*" not in pattern:
+                yield _warning(path, "its sensor's quantities come from the device: `edged read` shows them", key=True)
+        else:
+            yield _error(path, f"it matches no series{_near(pattern, known)}", key=True)
+
+
+def _known(sensors: dict[str, Sensor]) -> list[str]:
+    return [sensor.series(quantity.name) for sensor in sensors.values() for quantity in sensor.driver.quantities]
+
+
+def _may_match(pattern: str, sensor: str) -> bool:
+    """Whether the pattern could name a quantity of the sensor."""
+    start, star, _ = pattern.partition("*")
+    prefix = f"{sensor}."
+    return start.startswith(prefix) or (bool(star) and prefix.startswith(start))
+
+
+def _places(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_Finding]:
+    """Two series on one target."""
+    owners: dict[object, str] = {}
+    for series in _known(sensors):
+        target = destination.mapping.target(series)
+        if target is None:
+            continue
+        first = owners.setdefault(destination.platform.place(destination.options, target), series)
+        if first != series:
+            pattern = destination.mapping.rule(series)
+            yield _error(
+                ("destinations", destination.name, "series", pattern),
+                f"{series} goes to the same target as {first}; each series needs one of its own",
+            )
+
+
+def _open_secrets(document: Document) -> Iterator[_Finding]:
+    """Secrets that stand in a file which others may read."""
+    for path in sorted(document.spots):
+        if path[-1] not in ("token", "password") or not isinstance(_value(document.values, path), str):
+            continue
+        file = document.place(path).file
+        try:
+            mode = File(file).stat().st_mode
+        except OSError:
+            continue
+        if mode & stat.S_IROTH:
+            yield _warning(
+                path, f"a secret in a file that all users may read; chmod o-r {file}, or use {{ credential = ... }}"
+            )
+
+
+def _value(values: Any, path: Path) -> Any:
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(re.sub(r"\*", "", name), known, n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(known) or 'none'}"
