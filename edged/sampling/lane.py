@@ -1,0 +1,129 @@
+"""A thread that reads the sensors of one bus in turn; while one waits for its conversion the others go on."""
+
+import heapq
+import itertools
+import logging
+import math
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from edged.sampling.sampler import Sampler
+from edged.sampling.schedule import retry_pause
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 10.0  # the clock is looked at so often, for a step that moves the schedule
+_STEP_S = 0.5  # what is more than a slewed clock does between two looks
+
+
+class _Event(NamedTuple):
+    at: float  # monotonic, s
+    number: int  # so that the heap never compares what follows
+    sampler: Sampler
+    due: float  # when the read was due
+    begins: bool  # else it goes on
+
+
+class Lane:
+    """Sensors that take turns.  `start` and `stop` are its life; sensors come and go while it runs."""
+
+    def __init__(self, name: str, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
+        """`wall` gives the clock's time in s."""
+        self._monotonic = monotonic
+        self._wall = wall
+        self._events: list[_Event] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._leaving: list[Sampler] = []
+        self._stopping = False
+        self._offset = wall() - monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"lane {name}", daemon=True)
+
+    # --- life
+
+    def start(self) -> None:
+        """Begins to read."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends after the step under way, and closes all sensors; a device that hangs is left behind."""
+        self.request_stop()
+        self._thread.join(timeout_s)
+
+    def request_stop(self) -> None:
+        """Asks the thread to end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def add(self, sampler: Sampler) -> None:
+        """Reads the sensor once now, then on its schedule."""
+        now = self._monotonic()
+        self._push(sampler, now, now, begins=True)
+
+    def remove(self, sampler: Sampler) -> None:
+        """Reads the sensor no more and lets go of its device."""
+        with self._changed:
+            self._events = [event for event in self._events if event.sampler is not sampler]
+            heapq.heapify(self._events)
+            self._leaving.append(sampler)
+            self._changed.notify()
+
+    def _push(self, sampler: Sampler, at: float, due: float, *, begins: bool) -> None:
+        with self._changed:
+            if sampler not in self._leaving:
+                heapq.heappush(self._events, _Event(at, next(self._numbers), sampler, due, begins))
+                self._changed.notify()
+
+    # --- its thread
+
+    def _run(self) -> None:
+        while (event := self._next()) is not None:
+            self.step(event)
+        with self._changed:
+            samplers = {event.sampler for event in self._events} | set(self._leaving)
+        for sampler in samplers:
+            sampler.close()
+
+    def _next(self) -> _Event | None:
+        """Waits for the next event; None: it is time to stop."""
+        with self._changed:
+            while not self._stopping:
+                while self._leaving:
+                    self._leaving.pop().close()
+                self._realign()
+                wait = self._events[0].at - self._monotonic() if self._events else math.inf
+                if wait <= 0:
+                    return heapq.heappop(self._events)
+                self._changed.wait(min(wait, _LOOK_S))
+        return None
+
+    def _realign(self) -> None:
+        """After a step of the clock all schedules are laid anew; reads under way go on."""
+        offset = self._wall() - self._monotonic()
+        if abs(offset - self._offset) > _STEP_S:
+            log.warning("the clock was set by %+.1f s; schedules follow it", offset - self._offset)
+            now = self._monotonic()
+            for index, event in enumerate(self._events):
+                if event.begins:
+                    at = event.sampler.schedule.after(-math.inf, now, offset)
+                    self._events[index] = event._replace(at=at, due=at)
+            heapq.heapify(self._events)
+        self._offset = offset
+
+    def step(self, event: _Event) -> None:
+        """Begins a read that is due, or lets one go on."""
+        sampler, now = event.sampler, self._monotonic()
+        wait = sampler.begin(now) if event.begins else sampler.resume(now)
+        now = self._monotonic()
+        if wait is not None:
+            self._push(sampler, now + wait, event.due, begins=False)
+            return
+        failures = sampler.health.failures
+        earliest = now + retry_pause(failures) if failures else now
+        due = sampler.schedule.after(event.due, earliest, self._offset)
+        if failures and math.isinf(due):
+            due = earliest  # it reports by itself, once it can be opened
+        sampler.missed += sampler.schedule.between(event.due, due)
+        self._push(sampler, due, due, begins=True)

@@ -1,0 +1,124 @@
+"""One sensor's way from its driver to the store: read, shape, put."""
+
+import logging
+from collections.abc import Callable
+
+from edged.drivers import Driver, EventDriver, Read
+from edged.errors import CorruptReply, SensorError
+from edged.reading import Reading, Value, Values
+from edged.sampling.health import Health
+from edged.sampling.schedule import Schedule
+from edged.sampling.shaping import Shaping
+
+log = logging.getLogger(__name__)
+
+Put = Callable[[list[Reading], int], None]  # readings of one moment, and the clock's time minus the time since boot
+
+
+class Sampler:
+    """One configured sensor, as its lane runs it: `begin` a read, let it go on with `resume` until it is over.
+
+    All of it is called by the lane's thread; events come from a thread of the driver's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Driver],
+        schedule: Schedule,
+        timeout_s: float,
+        shaping: Callable[[str], Shaping | None],
+        put: Put,
+        clocks: Callable[[], tuple[int, int]],
+    ) -> None:
+        """`make` makes the driver, anew after each failure; `shaping` of a quantity, None: it is not wanted.
+
+        `clocks` gives the clock's time and the time since boot, both in ms.
+        """
+        self.name = name
+        self.schedule = schedule
+        self.timeout_s = timeout_s
+        self.health = Health(name)
+        self.last: dict[str, Reading] = {}  # by quantity
+        self.missed = 0  # times on the schedule at which it could not be read
+        self._make = make
+        self._shaping = shaping
+        self._put = put
+        self._clocks = clocks
+        self._driver: Driver | None = None
+        self._read: Read | None = None
+        self._moment = (0, 0)
+        self._began = 0.0
+        self._listening = False
+        self._again = False  # the read under way is the second try
+
+    def begin(self, now: float) -> float | None:
+        """Begins a read; returns the seconds until it can go on, None where it is over."""
+        self._began = now
+        self._again = False
+        return self._try(now)
+
+    def _try(self, now: float) -> float | None:
+        self._moment = self._clocks()
+        return self.resume(now)
+
+    def resume(self, now: float) -> float | None:
+        """Lets the read go on; returns the seconds until it can go on again, None where it is over."""
+        try:
+            if now - self._began > self.timeout_s:
+                raise SensorError(f"no complete reading within {self.timeout_s:g} s")
+            if self._driver is None:
+                self._driver = self._make()
+            if self._read is None:
+                self._read = self._driver.read()
+            return next(self._read)
+        except StopIteration as stop:
+            self._done(stop.value)
+            return None
+        except SensorError as error:
+            return self._failed(error, now)
+        except Exception as error:
+            if not self.health.failures:
+                log.exception("%s: a bug in its driver; please report it", self.name)
+            return self._failed(SensorError(f"a bug in its driver: {type(error).__name__}"), now)
+
+    def _done(self, values: Values) -> None:
+        self._read = None
+        self.take(values, *self._moment)
+        self.health.good()
+        if isinstance(self._driver, EventDriver) and not self._listening:
+            self._listening = self._driver.listen(lambda values: self.take(values, *self._clocks()))
+
+    def take(self, values: Values, time_ms: int, boot_ms: int) -> None:
+        """Shapes the values of one moment and puts what is left of them into the store."""
+        readings = []
+        for quantity, raw in values.items():
+            shaping = self._shaping(quantity)
+            if shaping is None:
+                continue
+            value: Value | None = shaping.shape(raw)
+            self.health.in_range(quantity, raw, value is not None)
+            if value is not None:
+                self.last[quantity] = Reading(f"{self.name}.{quantity}", time_ms, value)
+                readings.append(self.last[quantity])
+        if readings:
+            self._put(readings, time_ms - boot_ms)
+
+    def _failed(self, error: SensorError, now: float) -> float | None:
+        """Ends the read; a reply that came damaged is worth a second try at once."""
+        self.close()
+        if isinstance(error, CorruptReply) and not self._again and now - self._began < self.timeout_s / 2:
+            self._again = True
+            return self._try(now)
+        self.health.failed(error)
+        return None
+
+    def close(self) -> None:
+        """Lets go of the device; the next read opens it again."""
+        self._read, self._listening = None, False
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            try:
+                driver.close()
+            except (SensorError, OSError) as error:
+                log.debug("%s: closing: %s", self.name, error)
