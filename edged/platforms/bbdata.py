@@ -1,0 +1,133 @@
+"""BBData over HTTP.
+
+Source: BBData input API (bbdata-website, "API_Doc_input", "submit-measures") and the server's own code (bbdata-api,
+InputController.kt, ExceptionAdviser.kt): a bulk is atomic, and its first offender answers for all.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from edged.options import Url, option
+from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
+from edged.platforms import Item, Limits
+from edged.platforms._bbdata import Object, measure, timestamp
+from edged.platforms._http import HttpPlatform, dumps, parsed, response, verdict
+from edged.transports.http import Reply, Request
+
+
+@dataclass(frozen=True)
+class Options:
+    url: Url = option("https://bbdata.daplab.ch", help="the server's base")
+    api: Literal["input", "objects"] = option("input", help='"input": /input/measures; "objects": /objects/values')
+    ack: bool = option(True, help="let the server wait until the measure is safe there")
+
+
+class BBData(HttpPlatform):
+    """BBData (Big Building Data): objects, each with a token of its own."""
+
+    Options = Options
+    Series = Object
+    timeout_s = 60.0  # with its message broker down the server answers very late, and has stored all the same
+    example = """\
+url = "https://bbdata.example.org"
+"""
+
+    @property
+    def limits(self) -> Limits:
+        """The server has none; 100 bounds what a culprit costs."""
+        return Limits(100)
+
+    def encode(self, items: Sequence[Item]) -> Request:
+        """One measure alone or in an array, by the API's generation."""
+        measures = [
+            measure(item) | ({"comment": c} if (c := item.target.comment) is not None else {}) for item in items
+        ]
+        single = self.options.api == "input" and len(items) == 1
+        path = "/objects/values" if self.options.api == "objects" else "/input/measures" + ("" if single else "/bulk")
+        return Request(
+            f"{self.options.url.rstrip('/')}{path}?ack={'true' if self.options.ack else 'false'}",
+            dumps(measures[0] if single else measures),
+            {"Content-Type": "application/json"},
+        )
+
+    def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
+        """Names the culprit where the answer does; its neighbours are innocent."""
+        answer = parsed(reply)
+        if isinstance(answer, dict) and "exception" in answer and not reply.is_html and 400 <= reply.status < 500:
+            return _refused(reply, str(answer["exception"]), answer.get("details"), items)
+        outcome = verdict(reply, len(items))
+        if outcome is None:
+            echoed = len(answer) if isinstance(answer, list) else int(isinstance(answer, dict))
+            outcome = Delivered() if echoed == len(items) else Transient("the answer does not echo what was sent")
+        return [outcome] * len(items)
+
+    @classmethod
+    def place(cls, options: Any, target: Any) -> object:
+        """The object."""
+        return target.object
+
+
+def _refused(reply: Reply, exception: str, details: Any, items: Sequence[Item]) -> list[Outcome]:
+    """The outcomes for an answer in the server's own words: `{"exception", "details"}`."""
+    said = f"HTTP {reply.status} {exception}: {reply.excerpt if not isinstance(details, str) else details}"
+    if isinstance(details, dict):
+        return _invalid(said, details, reply, items)
+    text = details if isinstance(details, str) else ""
+    named = re.search(r"objectId\s+(\d+)", text)
+    of_object = [named is None or item.target.object == int(named[1]) for item in items]
+
+    def culprits(guilty: Callable[[Item], bool], outcome: Outcome) -> list[Outcome]:
+        """The outcome for those of the named object that are guilty; where none is found, look for it."""
+        found = [its and guilty(item) for its, item in zip(of_object, items, strict=True)]
+        if not any(found):
+            return [outcome if len(items) == 1 else Isolate(said)] * len(items)
+        return [outcome if guilt else Again() for guilt in found]
+
+    if "already exists" in text:
+        return culprits(lambda item: _names_time(text, item), Delivered())
+    if "date should be in the past" in text:
+        return culprits(lambda item: _names_time(text, item), Delayed(said, _ahead_s(text)))
+    if exception in ("ForbiddenException", "ItemNotFoundException", "BadTokenException"):
+        if named is None and len({item.target.object for item in items}) > 1:
+            return [Isolate(said)] * len(items)
+        return culprits(lambda item: True, Parked(f"{said}; check object and token", whole=False))
+    if exception == "MethodArgumentTypeMismatchException":
+        return [Parked(said)] * len(items)
+    if "does not match the unit" in text and sum(of_object) == 1:
+        return culprits(lambda item: True, Permanent(said, response(reply)))
+    outcome = verdict(reply, len(items)) or Isolate(said)
+    return [outcome] * len(items)
+
+
+def _invalid(said: str, details: dict[str, Any], reply: Reply, items: Sequence[Item]) -> list[Outcome]:
+    """Bean validation names every offender: `_values[3].token`, or just `token` for a measure alone."""
+    outcomes: list[Outcome] = [Again() for _ in items]
+    for key, message in details.items():
+        match = re.fullmatch(r"(?:_?values)?(?:\[(\d+)\])?\.?(\w+)", key)
+        index = int(match[1] or 0) if match and (match[1] or len(items) == 1) else len(items)
+        if match is None or index >= len(items):
+            return [Permanent(said, response(reply)) if len(items) == 1 else Isolate(said)] * len(items)
+        if match[2] in ("token", "objectId"):  # an identifier: to be repaired, not buried
+            outcomes[index] = Parked(f"{match[2]}: {message}; check object and token", whole=False)
+        elif not isinstance(outcomes[index], Parked):
+            outcomes[index] = Permanent(f"HTTP {reply.status}: {match[2]}: {message}", response(reply))
+    return outcomes
+
+
+def _names_time(text: str, item: Item) -> bool:
+    """Whether the answer quotes the item's time, in any of the forms that the server prints."""
+    stamp = timestamp(item.entry.time_ms)
+    return stamp in text or stamp.removesuffix(".000") + "Z" in text
+
+
+def _ahead_s(text: str) -> float:
+    """Seconds that the refused time (`input='..'`) is ahead of the server's (`now='..'`); a minute if it is silent."""
+    times = [re.search(rf"{name}='([^']+)'", text) for name in ("input", "now")]
+    try:
+        ahead, now = (datetime.fromisoformat(match[1].removesuffix("Z")) for match in times if match)
+        return max(0.1, (ahead - now).total_seconds())
+    except (ValueError, TypeError):
+        return 60.0

@@ -1,0 +1,90 @@
+"""BBData over MQTT with TLS.
+
+Source: BBData documentation, "submit-measures" and "components".  The broker confirms receipt only; what it cannot
+digest ends in an error queue over there, so what is published has to be right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edged.options import Template, option
+from edged.platforms import Item, Limits, Wire
+from edged.platforms._bbdata import Object, measure
+from edged.platforms._http import dumps
+from edged.platforms._mqtt import MqttPlatform
+from edged.secret import Secret, public
+from edged.transports.mqtt import Broker, Message
+
+CLIENT_ID = "bbdata_"  # what every client's id must begin with
+
+
+@dataclass(frozen=True)
+class Options:
+    host: str = option("mqtt.daplab.ch", help="the broker")
+    port: int = option(8883, help="its port; always TLS", minimum=1, maximum=65535)
+    client_id: Template = option("bbdata_{serial}", help='begins with "bbdata_", and no other client has it')
+    username: str = option("bbdata", help="user name")
+    password: Secret = option(public("bbdata"), help="password; the platform's own by default")
+    topic: Template = option("bbdata_topic", help="any topic; it has no influence over there")
+    qos: Literal[0, 1, 2] = option(1, help="0: not confirmed, so what is lost on the way is lost")
+    max_inflight: int = option(10, help="messages on their way at once", minimum=1, maximum=1000)
+
+
+class BBDataMqtt(MqttPlatform):
+    """BBData (Big Building Data) through its MQTT broker: a message a reading."""
+
+    Options = Options
+    Series = Object
+    timeout_s = 60.0
+    example = """\
+host = "mqtt.example.org"
+"""
+
+    @property
+    def limits(self) -> Limits:
+        """A window of messages."""
+        return Limits(self.options.max_inflight)
+
+    def broker(self, wire: Wire) -> Broker:
+        """Where to connect, and as whom."""
+        options = self.options
+        return Broker(
+            options.host,
+            options.port,
+            options.client_id,
+            options.username,
+            options.password.reveal(),
+            options.max_inflight,
+            wire.ca_file,
+        )
+
+    def encode(self, items: Sequence[Item]) -> tuple[Message, ...]:
+        """One JSON object a message; unlike over HTTP, comment and owner have to be there."""
+        options = self.options
+        payloads = [measure(item) | {"comment": item.target.comment or "", "owner": None} for item in items]
+        return tuple(Message(options.topic, dumps(payload), options.qos) for payload in payloads)
+
+    @classmethod
+    def place(cls, options: Any, target: Any) -> object:
+        """The object."""
+        return target.object
+
+    @classmethod
+    def check(cls, options: Any) -> Sequence[tuple[str, str]]:
+        """The broker's rules for client ids, and MQTT's for topics (3.1.1, section 4.7)."""
+        problems = []
+        if not options.client_id.startswith(CLIENT_ID) or options.client_id == CLIENT_ID:
+            problems.append(("client_id", f'{options.client_id!r} does not begin with "{CLIENT_ID}" and a name'))
+        if not options.topic or options.topic.startswith("$") or set(options.topic) & set("+#\0"):
+            problems.append(
+                ("topic", f"{options.topic!r} is no topic: not empty, without + and #, not beginning with $")
+            )
+        return problems
+
+    @classmethod
+    def caution(cls, options: Any) -> Sequence[tuple[str, str]]:
+        """What may lose readings."""
+        if options.qos == 0:
+            return [("qos", "with QoS 0 nothing is confirmed: readings that are lost on the way stay lost")]
+        return ()

@@ -1,0 +1,113 @@
+"""Datacake over HTTP.
+
+Source: docs.datacake.de, "Record Measurements via API"; the platform's reference of mutations and concepts.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edged.options import Seconds, Template, Url, option
+from edged.outcome import Delivered, Outcome, Parked, Permanent, Transient
+from edged.platforms import Item, Limits
+from edged.platforms._http import HttpPlatform, dumps, verdict
+from edged.platforms._value import as_type
+from edged.secret import Secret
+from edged.transports.http import Reply, Request
+
+# How a backend of this kind names a field that it does not have; to be repaired in the config, so not buried.
+_UNKNOWN_FIELD = re.compile(r"FIELD_DOES_NOT_EXIST|field\b.{0,80}\b(does not exist|unknown|not found)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Field:
+    field: str = option(help="the field's identifier")
+    device: Template | None = option(None, help="another device's UUID than the destination's")
+    type: Literal["float", "int", "bool", "string"] | None = option(None, help="send the value as this type")
+
+
+@dataclass(frozen=True)
+class Options:
+    token: Secret = option(help="API token whose user may record measurements")
+    device: Template = option(help="the device's UUID")
+    url: Url = option("https://api.datacake.co", help="the API's base")
+    min_write_interval: Seconds = option(
+        1.1, help="pause between two writes to a field; the platform allows one a second", minimum=0
+    )
+    max_entries_per_field: int = option(1, help="readings of one field in one request", minimum=1)
+
+
+class Datacake(HttpPlatform):
+    """Datacake (datacake.co): fields of devices, one write a second and field, whole seconds."""
+
+    Options = Options
+    Series = Field
+    short = "field"
+    example = """\
+token = { credential = "datacake-token" }
+device = "be525e29-4398-4fc1-a928-dead7fdfe218"
+"""
+
+    @property
+    def limits(self) -> Limits:
+        """One write a second and field; of the readings within a second the last one wins over there."""
+        return Limits(
+            100,
+            per_target=self.options.max_entries_per_field,
+            target_interval=self.options.min_write_interval,
+            resolution_ms=1000,
+        )
+
+    def encode(self, items: Sequence[Item]) -> Request:
+        """A batch for one device."""
+        device = self.route(self.options, items[0].target)
+        return Request(
+            f"{self.options.url.rstrip('/')}/v1/devices/{device}/record/?batch=true",
+            dumps([entry(item) for item in items]),
+            {"Authorization": f"Token {self.options.token.reveal()}", "Content-Type": "application/json"},
+        )
+
+    def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
+        """All or nothing; any 2xx is a yes, with or without a body."""
+        outcome = verdict(reply, len(items)) or Delivered()
+        match outcome:
+            case Transient(reason, wait_s) if reply.status == 429:
+                outcome = Transient(reason, max(wait_s, self.options.min_write_interval))
+            case Permanent(reason) if _UNKNOWN_FIELD.search(reason):
+                outcome = Parked(f"{reason}; check field {items[0].target.field}", whole=False)
+        return [outcome] * len(items)
+
+    @classmethod
+    def usual(cls, series: str) -> str | None:
+        """`SENSOR_QUANTITY`."""
+        return re.sub(r"[^A-Z0-9]", "_", series.upper())
+
+    @classmethod
+    def place(cls, options: Any, target: Any) -> object:
+        """A field of a device, whatever type is sent to it."""
+        return cls.route(options, target), target.field
+
+    @classmethod
+    def route(cls, options: Any, target: Any) -> object:
+        """The device."""
+        return target.device or options.device
+
+    @classmethod
+    def caution(cls, options: Any) -> Sequence[tuple[str, str]]:
+        """What is beyond the platform's published limit."""
+        beyond = {
+            "min_write_interval": options.min_write_interval < 1,
+            "max_entries_per_field": options.max_entries_per_field > 1,
+        }
+        warning = "Datacake takes one write a second and field; more may be dropped"
+        return [(key, warning) for key, is_beyond in beyond.items() if is_beyond]
+
+
+def entry(item: Item) -> dict[str, Any]:
+    """One entry; the stamp as a string of whole seconds, the only form in the platform's examples."""
+    return {
+        "field": item.target.field,
+        "value": as_type(item.entry.value, item.target.type),
+        "timestamp": str(item.entry.time_ms // 1000),
+    }
