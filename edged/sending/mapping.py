@@ -1,0 +1,46 @@
+"""Which series go to a destination, and where there."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A destination's `series` table: names and patterns, each with its target; None takes a series out.
+
+    A target may be a function of the series (`true`: the platform's usual name).
+    """
+
+    rules: tuple[tuple[str, Any], ...]
+
+    def target(self, series: str) -> Any:
+        """Where the series goes; None: not here."""
+        target = dict(self.rules).get(self.rule(series))
+        return target(series) if isinstance(target, Usual) else target
+
+    def rule(self, series: str) -> str:
+        """The rule that decides on a series: its exact name, else the longest pattern; empty where none does."""
+        if any(pattern == series for pattern, _ in self.rules):
+            return series
+        return max((pattern for pattern, _ in self.rules if matches(pattern, series)), key=len, default="")
+
+    def __str__(self) -> str:
+        """Names what is mapped (not where to): another text means that other series are wanted."""
+        return " ".join(f"{'-' if target is None else '+'}{pattern}" for pattern, target in self.rules)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Makes the target of a series that goes under the platform's usual name."""
+
+    make: Callable[[str], Any]  # a method of the platform's, so that two readings of one config compare as equal
+
+    def __call__(self, series: str) -> Any:
+        return self.make(series)
+
+
+def matches(pattern: str, series: str) -> bool:
+    """Whether the series has the pattern's form; `*` stands for any characters, dots included."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), series) is not None
