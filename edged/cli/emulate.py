@@ -1,0 +1,61 @@
+"""`edged emulate`: a strict stand-in of a platform on this machine, to try a config against."""
+
+import argparse
+import signal
+import sys
+import threading
+
+from edged.cli import DONE, WRONG_COMMAND, fail
+from edged.cli._identifiers import admit
+from edged.config.config import find, require
+from edged.reading import iso
+from edged.simulation import platforms as stand_ins
+from edged.simulation.platforms import StandIn
+
+_LOOK_S = 0.5
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("platform", metavar="PLATFORM", help=", ".join(stand_ins.names()))
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="default: any free one")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serves until interrupted, and prints what was accepted and what broke the platform's rules."""
+    if options.platform not in stand_ins.names():
+        print(f"edged: no stand-in for {options.platform}; there are: {', '.join(stand_ins.names())}", file=sys.stderr)
+        return WRONG_COMMAND
+    try:
+        stand_in = stand_ins.open_stand_in(options.platform, options.port)
+    except (OSError, OverflowError) as error:
+        return fail(f"port {options.port} cannot be used: {error}")
+    path = find(options.config)
+    if options.config or path.exists():
+        config, _ = require(path)
+        for destination in config.destinations.values():
+            if destination.kind == options.platform:
+                admit(stand_in, destination, config)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: stopping.set())
+    with stand_in:
+        print(f"{options.platform} on {stand_in.url}; paste this into a config, or set its url:\n", flush=True)
+        print(stand_in.example(), flush=True)
+        _watch(stand_in, stopping)
+    accepted, violations = stand_in.snapshot()
+    print(f"accepted {len(accepted)}, violations {len(violations)}", flush=True)
+    return DONE
+
+
+def _watch(stand_in: StandIn, stopping: threading.Event) -> None:
+    accepted_before, violations_before = 0, 0
+    over = False
+    while not over:
+        over = stopping.wait(_LOOK_S)
+        accepted, violations = stand_in.snapshot()
+        for reading in accepted[accepted_before:]:
+            print(f"accepted {reading.target} {iso(reading.time_ms)} {reading.value!r}", flush=True)
+        for violation in violations[violations_before:]:
+            print(f"violation of statement {violation.statement}: {violation.text}", flush=True)
+        accepted_before, violations_before = len(accepted), len(violations)

@@ -1,0 +1,238 @@
+"""The daemon: the only module that knows all parts.  It builds them from a config, starts, reloads and stops them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from edged import board, clock
+from edged.config.config import Config, Destination, Sensor
+from edged.drivers import Driver
+from edged.outcome import Outcome
+from edged.platforms import Wire
+from edged.reading import Entry, Reading
+from edged.sampling.lane import Lane
+from edged.sampling.once import read_once
+from edged.sampling.sampler import Sampler
+from edged.sampling.schedule import Cron, Every, Never, Schedule
+from edged.sampling.shaping import Shaping
+from edged.sending.sender import Sender
+from edged.store.log import Log
+
+log = logging.getLogger(__name__)
+
+STOP_S = 5.0  # the longest that a stop may take
+_REQUEST_S = 3.0  # of it, for requests under way
+
+
+@dataclass(frozen=True)
+class _SensorPart:
+    """A running sensor."""
+
+    sensor: Sensor
+    lane: Hashable
+    sampler: Sampler
+
+
+@dataclass(frozen=True)
+class _DestinationPart:
+    """A running destination."""
+
+    destination: Destination
+    sender: Sender
+
+
+class Daemon:
+    """Sampling, store and senders of one config.  Each sensor and each destination starts and stops as a unit."""
+
+    def __init__(
+        self,
+        config: Config,
+        on_reading: Callable[[Reading], None] = lambda reading: None,
+        on_outcome: Callable[[str, Entry, Outcome], None] = lambda destination, entry, outcome: None,
+    ) -> None:
+        """Opens the store.  `on_reading` and `on_outcome` let a command watch.  Raises StoreHeld, OSError."""
+        self.config = config
+        self.sampled = 0  # readings that left shaping
+        self._on_reading = on_reading
+        self._on_outcome = on_outcome
+        self._lanes: dict[Hashable, Lane] = {}
+        self._sensors: dict[str, _SensorPart] = {}
+        self._destinations: dict[str, _DestinationPart] = {}
+        self.store = Log(config.state_dir, config.daemon.flush_interval, board.boot_id())
+
+    @property
+    def senders(self) -> dict[str, Sender]:
+        """The running destinations' senders, by name."""
+        return {name: part.sender for name, part in self._destinations.items()}
+
+    @property
+    def samplers(self) -> dict[str, Sampler]:
+        """The running sensors' samplers, by name."""
+        return {name: part.sampler for name, part in self._sensors.items()}
+
+    # --- life
+
+    def start(self, *, sampling: bool = True) -> None:
+        """Starts all parts; none of them can keep another from it."""
+        self.store.start()
+        for destination in self.config.destinations.values():
+            self._start_destination(destination)
+        for sensor in self.config.sensors.values() if sampling else ():
+            self._start_sensor(sensor)
+        log.info(
+            "%s: %d sensors, %d destinations", self.config.daemon.name, len(self._sensors), len(self._destinations)
+        )
+
+    def reload(self, config: Config) -> None:
+        """Goes over to another config; what is the same in both goes on undisturbed."""
+        for name, part in list(self._sensors.items()):
+            if config.sensors.get(name) != part.sensor:
+                self._stop_sensor(name)
+        for name, running in list(self._destinations.items()):
+            # What is parked is tried again by a reload: then it is started anew as well.
+            same = config.destinations.get(name) == running.destination
+            if not same or running.sender.status.parked or running.sender.status.state == "parked":
+                self._stop_destination(name)
+        self.config = config
+        for destination in config.destinations.values():
+            self._start_destination(destination)
+        for sensor in config.sensors.values():
+            self._start_sensor(sensor)
+        log.info("reloaded: %d sensors, %d destinations", len(self._sensors), len(self._destinations))
+
+    def sample_once(self) -> dict[str, str]:
+        """Reads every sensor a single time; returns why of those that gave no reading."""
+        sensors = [sensor for sensor in self.config.sensors.values() if sensor.enabled]
+        samplers = [(lane_of(sensor), make_sampler(sensor, self._put)) for sensor in sensors]
+        read_once(samplers)
+        for _, sampler in samplers:
+            sampler.close()
+        return {sampler.name: sampler.health.error for _, sampler in samplers if sampler.health.error}
+
+    def stop_sampling(self) -> None:
+        """Stops all sensors, which at once lets go of devices; one that hangs is left behind."""
+        for lane in self._lanes.values():
+            lane.request_stop()
+        deadline = time.monotonic() + 1.0
+        for lane in self._lanes.values():
+            lane.stop(max(0.0, deadline - time.monotonic()))
+        self._lanes.clear()
+        self._sensors.clear()
+
+    def stop(self) -> None:
+        """Stops sampling, then the senders, then flushes: within STOP_S, whatever hangs."""
+        self.stop_sampling()
+        for part in self._destinations.values():
+            part.sender.request_stop()
+        deadline = time.monotonic() + _REQUEST_S
+        for part in self._destinations.values():
+            part.sender.stop(max(0.0, deadline - time.monotonic()))
+        self.store.stop()
+        log.info("stopped; %d readings queued", sum(part.sender.queue.queued for part in self._destinations.values()))
+
+    def drain(self, timeout_s: float, stopping: threading.Event | None = None) -> bool:
+        """Waits until all queues are empty; False where they are not in time."""
+        deadline = time.monotonic() + timeout_s
+        while any(part.sender.queue.queued for part in self._destinations.values()):
+            if time.monotonic() >= deadline or (stopping and stopping.is_set()):
+                return False
+            time.sleep(0.02)
+        return True
+
+    # --- sensors
+
+    def _start_sensor(self, sensor: Sensor) -> None:
+        if not sensor.enabled or sensor.name in self._sensors:
+            return
+        key = lane_of(sensor)
+        sampler = make_sampler(sensor, self._put)
+        if key not in self._lanes:
+            lane = self._lanes[key] = Lane(str(key), clock.monotonic, time.time)
+            lane.start()
+        self._lanes[key].add(sampler)
+        self._sensors[sensor.name] = _SensorPart(sensor, key, sampler)
+
+    def _stop_sensor(self, name: str) -> None:
+        part = self._sensors.pop(name)
+        lane = self._lanes[part.lane]
+        lane.remove(part.sampler)
+        if all(other.lane != part.lane for other in self._sensors.values()):
+            lane.stop(1.0)
+            del self._lanes[part.lane]
+
+    def _put(self, readings: list[Reading], offset_ms: int) -> None:
+        with self.store.lock:  # lanes and event threads meet here
+            self.sampled += len(readings)
+            self.store.put(readings, offset_ms)
+        for reading in readings:
+            self._on_reading(reading)
+
+    # --- destinations
+
+    def _start_destination(self, destination: Destination) -> None:
+        name = destination.name
+        if not destination.common.enabled or name in self._destinations:
+            return
+        mapping = destination.mapping
+        queue = self.store.open_queue(name, lambda series: mapping.target(series) is not None, str(mapping))
+        sender = Sender(
+            queue,
+            destination.platform(destination.options),
+            mapping,
+            Wire(destination.timeout, destination.common.ca_file, destination.common.proxy or ""),
+            destination.common.backoff,
+            destination.common.batch_size,
+            on_outcome=lambda entry, outcome: self._on_outcome(name, entry, outcome),
+        )
+        sender.start()
+        self._destinations[name] = _DestinationPart(destination, sender)
+
+    def _stop_destination(self, name: str) -> None:
+        sender = self._destinations.pop(name).sender
+        sender.stop(_REQUEST_S)
+        self.store.close_queue(sender.queue)
+
+
+def lane_of(sensor: Sensor) -> Hashable:
+    """The lane in which the sensor takes turns with those that share its bus."""
+    shared = sensor.driver.lane(sensor.options)
+    return shared if shared is not None else ("own", sensor.name)
+
+
+def make_sampler(sensor: Sensor, put: Callable[[list[Reading], int], None]) -> Sampler:
+    """A sensor's sampler; nothing is read yet."""
+    shapings: dict[str, Shaping | None] = {}
+
+    def shaping(quantity: str) -> Shaping | None:
+        if quantity not in shapings:
+            shapings[quantity] = shaping_of(sensor, quantity)
+        return shapings[quantity]
+
+    def make() -> Driver:
+        return sensor.driver(sensor.options, sensor.timeout)
+
+    def clocks() -> tuple[int, int]:
+        return clock.now_ms(), clock.boot_ms()
+
+    return Sampler(sensor.name, make, schedule_of(sensor), sensor.timeout, shaping, put, clocks)
+
+
+def schedule_of(sensor: Sensor) -> Schedule:
+    """When the sensor is read."""
+    if sensor.cron is not None:
+        return Cron(sensor.cron)
+    return Every(sensor.interval) if sensor.interval is not None else Never()
+
+
+def shaping_of(sensor: Sensor, quantity: str) -> Shaping | None:
+    """What becomes of the quantity's values; None: it is not wanted.  Limits are the driver's unless given."""
+    declared, options = sensor.driver.quantity(quantity), sensor.shaping.get(quantity)
+    if options is None:
+        return Shaping(low=declared.low, high=declared.high)
+    if not options.enabled:
+        return None
+    low = declared.low if options.min is None else options.min
+    high = declared.high if options.max is None else options.max
+    return Shaping(options.scale, options.offset, low, high, options.round)
