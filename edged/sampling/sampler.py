@@ -87,7 +87,14 @@ class Sampler:
         self.take(values, *self._moment)
         self.health.good()
         if isinstance(self._driver, EventDriver) and not self._listening:
-            self._listening = self._driver.listen(lambda values: self.take(values, *self._clocks()))
+            self._listening = self._driver.listen(self._event)
+
+    def _event(self, values: Values) -> None:
+        """Takes the values of an event; in the driver's thread, which must not end by a bug of ours."""
+        try:
+            self.take(values, *self._clocks())
+        except Exception:
+            log.exception("%s: a bug in taking an event; please report it", self.name)
 
     def take(self, values: Values, time_ms: int, boot_ms: int) -> None:
         """Shapes the values of one moment and puts what is left of them into the store."""
