@@ -1,6 +1,7 @@
 """The daemon: the only module that knows all parts.  It builds them from a config, starts, reloads and stops them."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -17,13 +18,13 @@ from edged.sampling.once import read_once
 from edged.sampling.sampler import Sampler
 from edged.sampling.schedule import Cron, Every, Never, Schedule
 from edged.sampling.shaping import Shaping
-from edged.sending.sender import Sender
+from edged.sending.sender import Sender, stop_all
 from edged.store.log import Log
 
 log = logging.getLogger(__name__)
 
-STOP_S = 5.0  # the longest that a stop may take
-_REQUEST_S = 3.0  # of it, for requests under way
+# A stop takes 5 s at most: 1 s for lanes, this for requests under way, 1 s for abandoning them.
+_REQUEST_S = 2.5
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,13 @@ class Daemon:
         self._sensors.clear()
 
     def stop(self) -> None:
-        """Stops sampling, then the senders, then flushes: within STOP_S, whatever hangs."""
+        """Stops sampling, then the senders, then flushes: within 5 s, whatever hangs."""
         self.stop_sampling()
-        for part in self._destinations.values():
-            part.sender.request_stop()
-        deadline = time.monotonic() + _REQUEST_S
-        for part in self._destinations.values():
-            part.sender.stop(max(0.0, deadline - time.monotonic()))
+        try:
+            self.store.flush()  # first of all: whatever hangs behind this, nothing is lost
+        except sqlite3.Error as error:
+            log.error("cannot write the store: %s", error)
+        stop_all(self.senders.values(), _REQUEST_S)
         self.store.stop()
         log.info("stopped; %d readings queued", sum(part.sender.queue.queued for part in self._destinations.values()))
 

@@ -39,6 +39,7 @@ class Selection:
         """
         self.parcels: list[Parcel] = []
         self.late: list[Entry] = []  # of a slot that has been sent already: the platform would not keep both
+        self.more = False  # whether something was left out for another request that could follow at once
         self.waits: list[float] = []  # seconds until something fits that does not fit now
         self._platform = platform
         self._limits = limits
@@ -73,6 +74,7 @@ class Selection:
             or (not here and 0 < self._limits.targets <= len(self._places))
             or 0 < self._limits.per_target <= len(here)
         ):
+            self.more = True
             return False
         self._route = route
         parcel = Parcel(Item(entry, target))

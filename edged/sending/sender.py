@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from edged.errors import NoAnswer, SecretUnreadable
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 PARKED_S = 3600.0  # what is parked is tried again so often
 _TAKE = 10_000  # readings looked at for one request; far more than any request holds
 _BUG_S = 60.0
+_ABANDON_S = 1.0
 _GATHER_S = 1.0  # a request that is not full waits so long after the one before, for more to go with it
 
 
@@ -70,6 +71,7 @@ class Sender:
         self._transport: Transport | None = None
         self._batch: list[Parcel] = []  # taken and not settled, in order
         self._requests: deque[list[Parcel]] = deque()  # the batch in the parts in which it is to be sent
+        self._more = False  # the last batch had to leave something out that could follow at once
         self._idle = False  # waiting for readings, not for a time
         self._failures = 0  # transient ones in a row
         self._resume = 0.0  # monotonic time before which nothing is sent
@@ -89,17 +91,22 @@ class Sender:
         self._thread.start()
 
     def stop(self, grace_s: float = 0.0) -> None:
-        """Lets the request under way end within `grace_s`, else abandons it; what is not settled stays queued."""
-        self.request_stop()
-        self._thread.join(grace_s)
-        if self._thread.is_alive() and self._transport is not None:
-            self._transport.abort()
-            self._thread.join(1.0)
+        """Ends it; see `stop_all`."""
+        stop_all([self], grace_s)
 
     def request_stop(self) -> None:
         """Asks the thread to end after the request under way."""
         self._stopping.set()
         self.queue.wake.set()
+
+    def abort(self) -> None:
+        """Abandons the request under way; what is not settled stays queued."""
+        if (transport := self._transport) is not None:
+            transport.abort()
+
+    def join(self, timeout_s: float) -> None:
+        """Waits for the thread's end, at most so long."""
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -141,8 +148,8 @@ class Sender:
 
     def _fill(self, now: float) -> float:
         """Takes the next batch; returns the seconds to wait where there is none yet."""
-        early = self._last_request + max(self._limits.request_interval, _GATHER_S) - now
-        if early > 0 and self.queue.queued < self._limits.readings:
+        gathering = 0.0 if self._more or self.queue.queued >= self._limits.readings else _GATHER_S
+        if (early := self._last_request + max(self._limits.request_interval, gathering) - now) > 0:
             return early
         self._held = {series: until for series, until in self._held.items() if until > now}
         selection = Selection(
@@ -156,6 +163,7 @@ class Sender:
         self.queue.take(_TAKE, blocked=self._held, fits=selection.fits)
         for entry in selection.late:
             self.queue.settle(entry, merged=True)
+        self._more = selection.more
         self._batch = selection.parcels
         if self._batch:
             self._requests.append(list(self._batch))
@@ -318,3 +326,16 @@ class Sender:
         if kind not in self._remarks:
             self._remarks.add(kind)
             log.warning("%s: %s", self.queue.name, redact(text), extra={"destination": self.queue.name})
+
+
+def stop_all(senders: Iterable[Sender], grace_s: float) -> None:
+    """Ends senders together: requests under way have `grace_s` to finish, then they are abandoned."""
+    senders = list(senders)
+    for sender in senders:
+        sender.request_stop()
+    for wait_s in (grace_s, _ABANDON_S):
+        deadline = time.monotonic() + wait_s
+        for sender in senders:
+            sender.join(max(0.0, deadline - time.monotonic()))
+        for sender in senders:
+            sender.abort()
