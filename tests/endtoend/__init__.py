@@ -1,0 +1,1 @@
+"""The real daemon as a process of its own, against strict stand-ins and a real broker."""

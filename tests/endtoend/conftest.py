@@ -1,0 +1,18 @@
+"""A plant for each test."""
+
+import pytest
+
+from tests.endtoend.plant import Plant
+
+
+@pytest.fixture
+def plant(tmp_path, broker):
+    made = Plant(tmp_path, broker)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def seconds(request) -> float:
+    """How long a run takes; `--seconds 60` by hand."""
+    return float(request.config.getoption("--seconds"))
