@@ -14,7 +14,7 @@ UNIT = Path(__file__).parent.parent / "systemd" / "edged.service"
 @pytest.fixture
 def service():
     unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's keys are not lower case
     unit.read(UNIT)
     return unit
 

@@ -1,8 +1,11 @@
-"""A plant for each test."""
+"""A plant for each test, with a real broker in it."""
 
 import pytest
 
 from tests.endtoend.plant import Plant
+from tests.transports.conftest import broker, tls
+
+__all__ = ["broker", "plant", "seconds", "tls"]
 
 
 @pytest.fixture

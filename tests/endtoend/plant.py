@@ -15,6 +15,7 @@ from pathlib import Path
 from edged.reading import Entry
 from edged.simulation.platforms import StandIn, open_stand_in
 from edged.store.log import Log
+from tests.transports.broker import Broker
 
 FAST = [f"fast{n}" for n in range(20)]  # 1 Hz: for all but Datacake
 SLOW = [f"slow{n}" for n in range(5)]  # every 2 s: for Datacake
@@ -28,7 +29,7 @@ class Plant:
     """The config, the stand-ins, and the daemon when it runs."""
 
     folder: Path
-    broker: object  # the real MQTT broker: host, port, ca_file, username, password
+    broker: Broker
     stand_ins: dict[str, StandIn] = field(default_factory=dict)
     daemon: subprocess.Popen[str] | None = None
 
@@ -123,6 +124,7 @@ class Plant:
         """Runs the daemon without sensors until every destination has all that was stored."""
         due = self.due(self.stored())
         self.start(sampling=False)
+        assert self.daemon is not None
         deadline = time.monotonic() + patience_s
         while (self.state_dir / "lock").read_text() != str(self.daemon.pid):
             assert time.monotonic() < deadline

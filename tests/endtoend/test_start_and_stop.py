@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +18,14 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 class Running:
     """A daemon process on a config."""
 
-    def __init__(self, folder, config):
+    def __init__(self, folder: Path, config: str) -> None:
         path = folder / "config.toml"
         path.touch(mode=0o600)
         path.write_text(config)
         command = [sys.executable, "-m", "edged", "run", "--config", str(path)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
-    def stop(self):
+    def stop(self) -> tuple[int, float, str]:
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         _, log = self.process.communicate(timeout=20)
@@ -44,7 +46,7 @@ def run(tmp_path):
         each.process.communicate()
 
 
-def until(condition, patience_s=30.0):
+def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:
     deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
