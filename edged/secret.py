@@ -1,8 +1,10 @@
 """Secrets: where they are read from, and how they are kept out of everything that goes out."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from edged.errors import SecretUnreadable
 
@@ -33,7 +35,7 @@ class Secret:
             if not self._text:
                 raise SecretUnreadable(f"{self.source} is empty")
             if len(self._text) >= _SHORTEST:
-                _known.add(self._text)
+                _known.update(_forms(self._text))
         return self._text
 
     def __eq__(self, other: object) -> bool:
@@ -108,9 +110,13 @@ def from_credential(name: str) -> Secret:
     return Secret(f"credential {name}", read)
 
 
+def _forms(text: str) -> set[str]:
+    """A secret as others quote it: as it is, within JSON, within a representation, within a URL."""
+    return {text, json.dumps(text)[1:-1], text.replace("/", r"\/"), repr(text)[1:-1], quote(text, safe="")}
+
+
 def redact(text: str) -> str:
     """The text with every secret that this process has read blacked out."""
-    for secret in _known:
-        if secret in text:
-            text = text.replace(secret, "***")
+    for secret in sorted(_known, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(secret, "***")
     return text

@@ -21,6 +21,8 @@ COMMANDS = {
 
 DONE, FAILED, WRONG_COMMAND, WRONG_CONFIG = 0, 1, 2, 78
 
+_PIPE_WIDTH = 10_000  # characters: no cell is folded, so that each row is a line
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0 done, 1 it did not work, 2 wrong command line, 78 wrong config."""
@@ -37,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     options = parser.parse_args(given)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()  # here, where a pipe that nobody reads any more is an error of ours
+        return status
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         return WRONG_CONFIG
@@ -70,6 +74,7 @@ def show(*what: Any) -> None:
     """Prints tables and texts; as wide as the terminal, or for a pipe as wide as needed."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     for each in what:
         console.print(each)

@@ -3,7 +3,6 @@
 import argparse
 import json
 import secrets
-import signal
 import tempfile
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from edged.cli import DONE, FAILED, show, table
 from edged.cli._identifiers import admit
+from edged.cli._signals import stops
 from edged.config.config import require
 from edged.daemon import Daemon
 from edged.monitoring.log import set_up
@@ -76,8 +76,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs, then prints what was sampled, stored, sent and refused; 0 where all figures add up."""
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: stopping.set())
+    stops(stopping)
     set_up("error")
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edged-demo-"))

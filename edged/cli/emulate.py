@@ -1,12 +1,12 @@
 """`edged emulate`: a strict stand-in of a platform on this machine, to try a config against."""
 
 import argparse
-import signal
 import sys
 import threading
 
 from edged.cli import DONE, WRONG_COMMAND, fail
 from edged.cli._identifiers import admit
+from edged.cli._signals import stops
 from edged.config.config import find, require
 from edged.reading import iso
 from edged.simulation import platforms as stand_ins
@@ -26,20 +26,19 @@ def run(options: argparse.Namespace) -> int:
     if options.platform not in stand_ins.names():
         print(f"edged: no stand-in for {options.platform}; there are: {', '.join(stand_ins.names())}", file=sys.stderr)
         return WRONG_COMMAND
+    path = find(options.config)
+    config = require(path)[0] if options.config or path.exists() else None
     try:
         stand_in = stand_ins.open_stand_in(options.platform, options.port)
     except (OSError, OverflowError) as error:
         return fail(f"port {options.port} cannot be used: {error}")
-    path = find(options.config)
-    if options.config or path.exists():
-        config, _ = require(path)
-        for destination in config.destinations.values():
-            if destination.kind == options.platform:
-                admit(stand_in, destination, config)
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: stopping.set())
+    stops(stopping)
     with stand_in:
+        if config is not None:
+            for destination in config.destinations.values():
+                if destination.kind == options.platform:
+                    admit(stand_in, destination, config)
         print(f"{options.platform} on {stand_in.url}; paste this into a config, or set its url:\n", flush=True)
         print(stand_in.example(), flush=True)
         _watch(stand_in, stopping)

@@ -3,12 +3,13 @@
 import argparse
 import faulthandler
 import logging
-import queue
+import os
 import signal
 import sqlite3
 from pathlib import Path
 
 from edged.cli import DONE, FAILED, fail
+from edged.cli._signals import catch
 from edged.config.config import Config, find, read, require
 from edged.daemon import Daemon
 from edged.monitoring.log import set_up
@@ -44,15 +45,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(config: Config, path: Path) -> int:
     faulthandler.enable()  # a hang that the watchdog ends then names itself
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: signals.put(number))
+    signals = catch(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     daemon = Daemon(config)
     daemon.start()
-    while signals.get() == signal.SIGHUP:
+    while os.read(signals, 1)[0] == signal.SIGHUP:
         new, problems, _ = read(path)
         for problem in problems:
-            log.warning("%s", problem)
+            log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
         if new is None:
             log.error("the config is wrong; the old one stays")
         elif (new.state_dir, new.daemon) != (config.state_dir, config.daemon):

@@ -41,8 +41,9 @@ def _findings(config: Config, document: Document) -> Iterator[_Finding]:
         yield from _schedule(sensor)
         yield from _quantities(sensor)
     yield from _claims([sensor for sensor in config.sensors.values() if sensor.enabled], document)
+    unknown = [name for name in document.values.get("sensors", ()) if name not in config.sensors]
     for destination in config.destinations.values():
-        yield from _series(destination, config.sensors)
+        yield from _series(destination, config.sensors, unknown)
         yield from _places(destination, config.sensors)
         for key, message in destination.platform.caution(destination.options):
             yield _warning(("destinations", destination.name, key), message)
@@ -92,11 +93,14 @@ def _claims(sensors: Iterable[Sensor], document: Document) -> Iterator[_Finding]
                 )
 
 
-def _series(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_Finding]:
-    """Series that match nothing: an error, or a warning where a device tells its quantities itself."""
+def _series(destination: Destination, sensors: dict[str, Sensor], unknown: list[str]) -> Iterator[_Finding]:
+    """Series that match nothing: an error, or a warning where a device tells its quantities itself.
+
+    Those of sensors whose own table is wrong (`unknown`) are not spoken of: what is wrong has been said.
+    """
     known = sorted(_known(sensors))
     for pattern, _ in destination.mapping.rules:
-        if any(matches(pattern, series) for series in known):
+        if any(matches(pattern, series) for series in known) or any(_may_match(pattern, name) for name in unknown):
             continue
         path = ("destinations", destination.name, "series", pattern)
         if any(not sensor.driver.quantities and _may_match(pattern, sensor.name) for sensor in sensors.values()):
@@ -118,15 +122,17 @@ def _may_match(pattern: str, sensor: str) -> bool:
 
 
 def _places(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_Finding]:
-    """Two series on one target."""
+    """Two series on one target; told once for a pattern that takes several there."""
     owners: dict[object, str] = {}
+    told: set[str] = set()
     for series in _known(sensors):
         target = destination.mapping.target(series)
         if target is None:
             continue
         first = owners.setdefault(destination.platform.place(destination.options, target), series)
-        if first != series:
-            pattern = destination.mapping.rule(series)
+        pattern = destination.mapping.rule(series)
+        if first != series and pattern not in told:
+            told.add(pattern)
             yield _error(
                 ("destinations", destination.name, "series", pattern),
                 f"{series} goes to the same target as {first}; each series needs one of its own",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from edged import board, drivers, platforms
 from edged.config.document import Document, Problem, dotted, load
 from edged.config.positions import Path
-from edged.config.values import Reader, choose, shown, unknown
+from edged.config.values import MISSING, Reader, choose, shown, unknown
 from edged.drivers import Driver
 from edged.errors import ConfigError
 from edged.options import Seconds, Url, declarations, option
@@ -122,7 +122,8 @@ def read(path: File) -> tuple[Config | None, list[Problem], Document]:
 
     build = _Build(load(path))
     config = build.config(path)
-    build.problems += cross_check(config, build.document)
+    if build.document.complete:  # else much would seem to be missing, only since it stands in a file that is damaged
+        build.problems += cross_check(config, build.document)
     order = {str(file): number for number, file in enumerate(build.document.files)}
     build.problems.sort(key=lambda p: (order.get(p.place.file, len(order)), p.place.line, p.place.column))
     usable = all(problem.severity == "warning" for problem in build.problems)
@@ -154,14 +155,12 @@ class _Build:
             if table not in TABLES:
                 self.error((table,), unknown(table, list(TABLES)), key=True)
         self.reader = Reader({"name": "", "serial": ""})
-        daemon = self._options(DaemonOptions, self._table(values, "daemon"), ("daemon",)) or DaemonOptions()
+        daemon = self._options(DaemonOptions, values.get("daemon", {}), ("daemon",)) or DaemonOptions()
         name = daemon.name or host.node() or "edged"
         state_dir = (daemon.state_dir or _state_dir(path)).absolute()
         self.reader = Reader({"name": name, "serial": board.serial(state_dir)})
-        sensors = {n: self._sensor(n, self._table(t, n)) for t in [self._table(values, "sensors")] for n in t}
-        destinations = {
-            n: self._destination(n, self._table(t, n)) for t in [self._table(values, "destinations")] for n in t
-        }
+        sensors = {n: self._sensor(n, table) for n, table in self._tables("sensors").items()}
+        destinations = {n: self._destination(n, table) for n, table in self._tables("destinations").items()}
         return Config(
             DaemonOptions(name=name, flush_interval=daemon.flush_interval, log_level=daemon.log_level),
             state_dir,
@@ -169,17 +168,25 @@ class _Build:
             {n: destination for n, destination in destinations.items() if destination},
         )
 
-    def _table(self, values: dict[str, Any], name: str) -> dict[str, Any]:
-        table = values.get(name, {})
-        return table if isinstance(table, dict) else {"": table}
+    def _tables(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The tables `[sensors.NAME]` or `[destinations.NAME]`, those whose name will do."""
+        tables = self.document.values.get(kind, {})
+        if not isinstance(tables, dict):
+            self.error((kind,), f"a table is expected, not {shown(tables)}; write [{kind}.NAME]")
+            return {}
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                self.error((kind, name), f"a table is expected, not {shown(table)}; write [{dotted((kind, name))}]")
+            elif not name or "*" in name or not name.isprintable():
+                self.error((kind, name), "a name is not empty and holds no * and no control characters", key=True)
+        return {name: table for name, table in tables.items() if isinstance(table, dict)}
 
-    def _options(self, kind: type, table: dict[str, Any], path: Path, advise: Any = None) -> Any:
+    def _options(self, kind: type, table: Any, path: Path, advise: Any = None) -> Any:
         """Options from a table; every error is noted at its place."""
-        if "" in table and path:
-            self.error(path, f"a table is expected, not {shown(table[''])}")
-            return None
         options, errors = self.reader.options(kind, table)
         for below, message in errors:
+            if message.startswith(MISSING) and not self.document.complete:
+                continue  # it may stand in the file that could not be read
             where = path + below
             advice = advise(*below, _at(table, below)) if advise and len(below) == 1 else ""
             self.error(where, message + (f"; {advice}" if advice else ""), key=message.startswith("unknown key"))
@@ -192,8 +199,6 @@ class _Build:
 
     def _sensor(self, name: str, table: dict[str, Any]) -> Sensor | None:
         path = ("sensors", name)
-        if not name or "*" in name or not name.isprintable():
-            self.error(path, "a sensor's name is not empty and holds no * and no control characters", key=True)
         driver = self._plugin(drivers, table, path, "driver")
         if driver is None:
             return None
@@ -226,11 +231,9 @@ class _Build:
 
     def _plugin(self, kind: Any, table: dict[str, Any], path: Path, key: str) -> Any:
         """The driver or the platform that a table names."""
-        if "" in table:
-            self.error(path, f"a table is expected, not {shown(table[''])}")
-            return None
         if key not in table:
-            self.error(path, f"{key} is missing; `edged {key}s` lists what there is", key=True)
+            if self.document.complete:
+                self.error(path, f"{key} is missing; `edged {key}s` lists what there is", key=True)
             return None
         name = table[key]
         found = kind.find(name) if isinstance(name, str) else None

@@ -42,6 +42,7 @@ class Document:
     spots: dict[Path, Spot]
     files: list[pathlib.Path]  # the main file first; unreadable ones too
     problems: list[Problem]
+    complete: bool = True  # no file was left out for what is wrong with it
 
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Where the value (or the key) of that path stands, else the nearest table around it, else the main file."""
@@ -66,11 +67,13 @@ def load(path: pathlib.Path) -> Document:
         document.files += _fragments(folder)
     except OSError as error:
         document.problems.append(Problem(Place(str(folder), 1, 1), "", _reason(folder, error)))
+        document.complete = False
     for file in document.files:
         try:
             values, spots = _read(file)
         except _Wrong as wrong:
             document.problems.append(wrong.problem)
+            document.complete = False
         else:
             _merge(document, values, spots)
     return document

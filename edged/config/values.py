@@ -4,6 +4,7 @@ voluptuous walks the tables and collects the errors; what a value may be is said
 """
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ Errors = list[tuple[tuple[str, ...], str]]  # path below the table, message
 
 _DURATION = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_LONGEST_S = 100 * 365 * 86400.0  # far from where clocks and sockets overflow
+MISSING = "is missing"  # how the message begins where a key has to be there
 _EXAMPLES = {
     "duration": 'a duration such as "10s", "5m" or "1h", or a number of seconds',
     "size": 'a size such as "64MiB" or "1GB", or a number of bytes',
@@ -48,7 +51,7 @@ class Reader:
         declared = declarations(kind)
         schema = vol.Schema(
             {
-                vol.Required(option.name, msg="is missing")
+                vol.Required(option.name, msg=f"{MISSING}: {option.help}")
                 if option.required
                 else vol.Optional(option.name): self._value(option)
                 for option in declared.values()
@@ -58,7 +61,7 @@ class Reader:
 
         def read(table: Any) -> Any:
             if not isinstance(table, dict):
-                raise vol.Invalid(f"a table is expected, not {shown(table)}")
+                raise vol.MultipleInvalid([vol.Invalid(f"a table is expected, not {shown(table)}")])
             errors = [
                 vol.Invalid(unknown(key, [option.name for option in declared.values()]), path=[key])
                 for key in table
@@ -70,7 +73,13 @@ class Reader:
                 errors += invalid.errors
             if errors:
                 raise vol.MultipleInvalid(errors)
-            return kind(**{field: values[option.name] for field, option in declared.items() if option.name in values})
+            defaults = {
+                field: self._template(option.default)
+                for field, option in declared.items()
+                if TEMPLATE in get_args(option.type) and isinstance(option.default, str)
+            }
+            given = {field: values[option.name] for field, option in declared.items() if option.name in values}
+            return kind(**defaults | given)
 
         return read
 
@@ -149,14 +158,14 @@ class Reader:
 
     def _text(self, value: Any) -> str:
         """A string, or where it is to be read from."""
-        if isinstance(value, str):
-            return value
         if isinstance(value, dict) and set(value) <= {"env", "file"} and len(value) == 1:
             try:
-                return _source(value, ("env", "file")).reveal()
+                value = _source(value, ("env", "file")).reveal()
             except SecretUnreadable as error:
                 raise vol.Invalid(str(error)) from None
-        raise vol.Invalid(f"a string is expected, not {shown(value)}")
+        if not isinstance(value, str):
+            raise vol.Invalid(f"a string is expected, not {shown(value)}")
+        return _without_nul(value)
 
     def _template(self, value: Any) -> str:
         """A string in which `{name}` and `{serial}` are filled in."""
@@ -178,7 +187,8 @@ class Reader:
             valid = False
         if not valid:
             raise vol.Invalid(
-                'this is no URL; it begins with "https://" and a host name, for example "https://example.org"'
+                "this is no URL: https:// or http://, a host name, and perhaps a port from 1 to 65535; "
+                'for example "https://example.org"'
             )
         if parts.username is not None or parts.password is not None:
             raise vol.Invalid(
@@ -189,9 +199,9 @@ class Reader:
     def _secret(self, value: Any) -> Secret:
         """A secret, by its source; it is read when it is first needed."""
         if isinstance(value, str):
-            if not value:
+            if not value.strip("\r\n"):
                 raise vol.Invalid("an empty secret")
-            return secret.plain(value)
+            return secret.plain(_without_nul(value))
         forms = ("credential", "env", "file")
         if isinstance(value, dict) and len(value) == 1 and set(value) <= set(forms):
             return _source(value, forms)
@@ -203,7 +213,8 @@ class Reader:
 def _source(value: dict[str, Any], forms: tuple[str, ...]) -> Secret:
     ((form, name),) = value.items()
     if not isinstance(name, str) or not name:
-        raise vol.Invalid(f"{form} wants a name, not {shown(name)}")
+        raise vol.Invalid(f"{form} wants a name, not {'an empty string' if name == '' else shown(name)}")
+    _without_nul(name)
     return {"credential": secret.from_credential, "env": secret.from_env, "file": secret.from_file}[form](name)
 
 
@@ -216,7 +227,7 @@ def unknown(key: str, known: list[str]) -> str:
 def choose(value: str, known: list[str], what: str) -> str:
     """What to say of a name that is none of the known ones."""
     near = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
-    return f'there is no {what} "{value}"; ' + (
+    return f"there is no {what} {json.dumps(value, ensure_ascii=False)}; " + (
         f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(known)}"
     )
 
@@ -225,13 +236,23 @@ def shown(value: Any) -> str:
     """A value in a message: numbers and booleans as TOML has them; of the rest the kind, since it may be a secret."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "a number so large"  # and maybe of more digits than Python prints
     if isinstance(value, (int, float)):
-        return f"{value:g}" if isinstance(value, float) else str(value)[:40]
+        return f"{value:g}" if isinstance(value, float) else str(value)
     return {"str": "a string", "list": "a list", "dict": "a table"}.get(kind := type(value).__name__, f"a {kind}")
 
 
 def _limit(option: Declaration, limit: float) -> str:
-    return f"{limit:g}" + (" s" if DURATION in get_args(option.type) else f" {option.unit}" if option.unit else "")
+    kinds = (option.type, *get_args(option.type))  # `Seconds | None` has it a level below
+    in_seconds = any(DURATION in get_args(kind) for kind in kinds)
+    return f"{limit:g}" + (" s" if in_seconds else f" {option.unit}" if option.unit else "")
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:  # ends a string for the system: in a path, a host name, a variable
+        raise vol.Invalid("a NUL character (\\u0000) cannot be in it")
+    return value
 
 
 def _bool(value: Any) -> bool:
@@ -269,7 +290,7 @@ def _quantified(value: Any, units: Mapping[str, float], what: str) -> float:
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", value)
         if not match or match[2] not in units:
             _expected(what)
-        return float(match[1]) * units[match[2]]
+        return _float(float(match[1]) * units[match[2]])
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         _expected(what)
     return _float(value)
@@ -281,7 +302,10 @@ def _expected(what: str) -> NoReturn:
 
 def _duration(value: Any) -> float:
     """Seconds."""
-    return _quantified(value, _DURATION, "duration")
+    seconds = _quantified(value, _DURATION, "duration")
+    if seconds > _LONGEST_S:
+        raise vol.Invalid("that is more than 100 years")
+    return seconds
 
 
 def _size(value: Any) -> int:

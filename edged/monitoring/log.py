@@ -37,7 +37,7 @@ def is_journal() -> bool:
 
 
 def set_up(level: str) -> None:
-    """Logs from `level` ("debug", ..., "error") on; other packages from warning on, unless debug is asked for."""
+    """Logs from `level` ("debug", ..., "error") on; other packages from warning on."""
     for number, name in ((10, "debug"), (20, "info"), (30, "warning"), (40, "error"), (50, "critical")):
         logging.addLevelName(number, name)
     handler = logging.StreamHandler(sys.stderr)

@@ -1,0 +1,93 @@
+import json
+import re
+
+import pytest
+
+from edged.cli import main
+from tests.cli import SENSORS, config, databoom
+
+ABSENT = '[sensors.absent]\ndriver = "bme280"\nbus = 250\ninterval = "1s"\n'
+
+
+def test_values_and_units_as_json(tmp_path, capsys):
+    assert main(["read", "--json", "--config", str(config(tmp_path))]) == 0
+    sensors = json.loads(capsys.readouterr().out)
+    assert list(sensors) == ["greenhouse", "board"]
+    for sensor in sensors.values():
+        assert set(sensor) == {"time", "quantities", "error"}
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", sensor["time"])
+        assert sensor["error"] is None
+        for quantity in sensor["quantities"].values():
+            assert set(quantity) == {"value", "unit"}
+    greenhouse = sensors["greenhouse"]["quantities"]
+    assert {name: quantity["unit"] for name, quantity in greenhouse.items()} == {
+        "temperature": "°C",
+        "pressure": "hPa",
+        "humidity": "%RH",
+    }
+    assert isinstance(greenhouse["temperature"]["value"], float)
+
+
+def test_values_for_people(tmp_path, capsys):
+    assert main(["read", "greenhouse", "--config", str(config(tmp_path))]) == 0
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.split() == ["sensor", "quantity", "value", "unit"]
+    assert [row.split()[:2] for row in rows] == [["greenhouse", q] for q in ("temperature", "pressure", "humidity")]
+
+
+def test_shaping_applies(tmp_path, capsys):
+    shaping = '[sensors.board]\ndriver = "host"\ninterval = 1\n[sensors.board.quantities]\n'
+    shaping += "uptime = { scale = 0, offset = 7, round = 0 }\nload_1m = { enabled = false }\n"
+    assert main(["read", "--json", "--config", str(config(tmp_path, shaping))]) == 0
+    quantities = json.loads(capsys.readouterr().out)["board"]["quantities"]
+    assert quantities["uptime"] == {"value": 7.0, "unit": "s"}
+    assert "load_1m" not in quantities
+
+
+def test_a_sensor_that_gives_nothing(tmp_path, capsys):
+    path = config(tmp_path, SENSORS + ABSENT)
+    assert main(["read", "--json", "--config", str(path)]) == 1
+    sensors = json.loads(capsys.readouterr().out)
+    assert sensors["absent"] == {"time": None, "quantities": {}, "error": sensors["absent"]["error"]}
+    assert "/dev/i2c-250" in sensors["absent"]["error"]
+    assert sensors["greenhouse"]["error"] is None
+    assert main(["read", "absent", "--config", str(path)]) == 1
+    stdout, stderr = capsys.readouterr()
+    assert "no reading: " in stdout
+    assert stderr == ""
+    assert main(["read", "greenhouse", "--config", str(path)]) == 0
+
+
+def test_an_unknown_sensor(tmp_path, capsys):
+    assert main(["read", "zebra", "--config", str(config(tmp_path))]) == 2
+    assert capsys.readouterr() == ("", "edged: there is no sensor zebra; there are: greenhouse, board\n")
+
+
+def test_it_needs_no_secret_and_no_store(tmp_path, capsys):
+    text = SENSORS + databoom().replace('"a-token-for-databoom"', '{ credential = "none" }')
+    assert main(["read", "--config", str(config(tmp_path, text))]) == 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_again_and_again(tmp_path, capsys, monkeypatch):
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    board = '[sensors.board]\ndriver = "host"\ninterval = 1\n'
+    monkeypatch.setattr("time.sleep", sleep)
+    assert main(["read", "--watch", "--json", "--config", str(config(tmp_path, board))]) == 130
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert "uptime" in json.loads(line)["board"]["quantities"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_sensor_at_all(tmp_path, capsys, as_json):
+    assert main(["read", "--config", str(config(tmp_path, "")), *(["--json"] if as_json else [])]) == 0
+    if as_json:
+        assert json.loads(capsys.readouterr().out) == {}

@@ -1,0 +1,279 @@
+"""The daemon as systemd runs it, and one round of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from edged.cli import main
+from edged.cli import run as run_command
+from edged.config.config import require
+from edged.daemon import Daemon
+from edged.simulation.platforms import open_stand_in
+from tests.cli import SENSORS, config, databoom, edged, start, until
+
+BOARD = '[sensors.board]\ndriver = "host"\ninterval = "1s"\n'
+
+
+@pytest.fixture
+def daemon():
+    """Starts daemons and waits until they run; ends those that are left."""
+    running = []
+
+    def run(path, says=r"test: \d+ sensors, \d+ destinations"):
+        process = start("run", "--config", path, cwd=path.parent)
+        running.append(process)
+        if says:
+            until(process.stderr, says)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> str:
+    """Ends a daemon and returns its log; it has to end in time, with status 0."""
+    began = time.monotonic()
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5.5
+    assert process.returncode == 0, stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    return stderr
+
+
+# --- start and stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_when_it_is_told(daemon, tmp_path, number):
+    log = stop(daemon(config(tmp_path, SENSORS + databoom())), number)
+    assert "stopped; " in log
+
+
+def test_it_ends_in_time_though_a_platform_hangs(daemon, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        running = daemon(config(tmp_path, SENSORS + databoom(url)))
+        connection, _ = server.accept()  # a request is under way, which nobody answers
+        with connection:
+            stop(running)
+
+
+@pytest.mark.guarantee(10)
+def test_a_store_that_another_daemon_holds(daemon, tmp_path):
+    path = config(tmp_path, BOARD)
+    running = daemon(path)
+    for arguments in ([], ["--once"]):
+        second = edged("run", *arguments, "--config", path)
+        assert second.returncode == 1
+        assert second.stdout == ""
+        (line,) = second.stderr.splitlines()
+        assert str(tmp_path / "state") in line
+    stop(running)
+
+
+def test_a_store_that_cannot_be_opened(tmp_path):
+    (tmp_path / "state").write_text("a file, where a folder should be")
+    done = edged("run", "--config", config(tmp_path, BOARD))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"edged: the store in {tmp_path}/state cannot be opened: ")
+    assert "see state_dir in " in line
+
+
+@pytest.mark.guarantee(10)
+def test_what_is_absent_keeps_it_from_nothing(daemon, tmp_path):
+    """No sensor is there, no secret can be read, no platform answers."""
+    text = '[sensors.absent]\ndriver = "bme280"\nbus = 250\ninterval = 1\n' + BOARD
+    text += databoom().replace('"a-token-for-databoom"', '{ credential = "none" }') + databoom(name="other")
+    running = daemon(config(tmp_path, text))
+    found = {"absent": False, "databoom": False, "other": False}
+    while not all(found.values()):
+        line = until(running.stderr, "absent: lost|cannot deliver")
+        found[line.split()[2].rstrip(":")] = True
+    stop(running)
+
+
+def test_warnings_of_the_config_are_logged(daemon, tmp_path):
+    path = config(tmp_path, BOARD + databoom())
+    path.chmod(0o644)
+    running = daemon(path, says=f" warning {path}:.*: a secret in a file that all users may read")
+    until(running.stderr, "1 sensors, 1 destinations")
+    stop(running)
+
+
+_MANY = """\
+import os, signal, threading, time
+from edged.cli._signals import catch
+reader = catch(signal.SIGHUP, signal.SIGTERM)
+def send():
+    for number in range(3000):
+        answered.clear()
+        until = time.perf_counter() + number % 50 / 1e6
+        while time.perf_counter() < until:
+            pass
+        os.kill(os.getpid(), signal.SIGHUP)
+        if not answered.wait(5):
+            os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+answered = threading.Event()
+threading.Thread(target=send).start()
+while os.read(reader, 1)[0] == signal.SIGHUP:
+    answered.set()
+"""
+
+
+def test_no_signal_is_lost_whenever_it_comes():
+    """A handler that fills a queue loses about one in a hundred of these until the next signal."""
+    done = subprocess.run([sys.executable, "-c", _MANY], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- SIGHUP
+
+
+def test_a_reload_goes_over_to_the_new_config(daemon, tmp_path):
+    running = daemon(config(tmp_path, BOARD + databoom()))
+    config(tmp_path, SENSORS + databoom(name="a") + databoom(name="b"))
+    running.send_signal(signal.SIGHUP)
+    assert "reloaded: 2 sensors, 2 destinations" in until(running.stderr, "reloaded")
+    stop(running)
+
+
+@pytest.mark.parametrize("level", ["debug", "error"])
+def test_a_wrong_config_changes_nothing_and_is_told(daemon, tmp_path, level):
+    path = config(tmp_path, BOARD, f'log_level = "{level}"')
+    running = daemon(path, says="")  # nothing, at level error
+    while not (tmp_path / "state").exists():  # from then on it takes signals
+        time.sleep(0.01)
+    config(tmp_path, BOARD.replace("interval", "cron") + "adress = 1\n", f'log_level = "{level}"')
+    running.send_signal(signal.SIGHUP)
+    assert "sensors.board.cron: no cron expression" in until(running.stderr, f"error {path}")
+    assert "sensors.board.adress: unknown key" in until(running.stderr, f"error {path}")
+    assert "the config is wrong; the old one stays" in until(running.stderr, "the old one stays")
+    stop(running)
+
+
+@pytest.mark.case(16)
+@pytest.mark.parametrize("content", [b"\xff\xfe" + BOARD.encode("utf-16-le"), b"\0" * 512], ids=["UTF-16", "NUL"])
+def test_a_file_saved_by_the_wrong_editor_changes_nothing(daemon, tmp_path, content):
+    path = config(tmp_path, BOARD)
+    running = daemon(path)
+    path.write_bytes(content)
+    running.send_signal(signal.SIGHUP)
+    assert f" error {path}:1:1: " in until(running.stderr, "config.toml")
+    until(running.stderr, "the old one stays")
+    stop(running)
+
+
+def test_a_reload_does_not_move_the_store(daemon, tmp_path):
+    running = daemon(config(tmp_path, BOARD))
+    config(tmp_path, SENSORS, 'flush_interval = "5s"')
+    running.send_signal(signal.SIGHUP)
+    assert "restart edged for that" in until(running.stderr, "the old config stays")
+    stop(running)
+
+
+def test_a_reload_starts_and_stops_only_what_changed(tmp_path):
+    before = SENSORS + databoom(name="a") + databoom(name="b", series="board.*") + databoom(name="c")
+    after = SENSORS.replace('interval = "1s"', 'interval = "2s"', 1)
+    after += databoom(name="a") + databoom(name="b", series="greenhouse.*") + databoom(name="d")
+    daemon = Daemon(require(config(tmp_path, before))[0])
+    daemon.start()
+    try:
+        old_sensors, old_destinations = daemon.samplers, daemon.senders
+        daemon.reload(require(config(tmp_path, after))[0])
+        sensors, destinations = daemon.samplers, daemon.senders
+        assert sensors["board"] is old_sensors["board"]
+        assert sensors["greenhouse"] is not old_sensors["greenhouse"]
+        assert set(destinations) == {"a", "b", "d"}
+        assert destinations["a"] is old_destinations["a"]
+        assert destinations["b"] is not old_destinations["b"]
+        same = daemon.samplers
+        daemon.reload(require(config(tmp_path, after))[0])
+        assert daemon.samplers == same
+    finally:
+        daemon.stop()
+
+
+# --- once
+
+
+def test_one_round_against_a_stand_in(tmp_path):
+    emulate = start("emulate", "databoom", cwd=tmp_path)
+    url = until(emulate.stdout, "databoom on ").split()[2].rstrip(";")
+    destination = databoom(url).replace("a-token-for-databoom", "made-up-databoom-token")
+    once = edged("run", "--once", "--config", config(tmp_path, SENSORS + destination))
+    emulate.send_signal(signal.SIGTERM)
+    stdout, _ = emulate.communicate(timeout=10)
+    assert once.returncode == 0, once
+    title, *rows = once.stdout.splitlines()
+    assert title.split() == ["series", "value", "destination", "fate"]
+    assert {row.split()[0] for row in rows} >= {"greenhouse.temperature", "greenhouse.humidity", "board.uptime"}
+    assert {row.split()[-1] for row in rows} == {"delivered"}
+    assert f"accepted {len(rows)}, violations 0" in stdout
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(run_command, "ONCE_S", 0.3)
+
+
+def test_one_round_that_nobody_answers(tmp_path, capsys, impatient):
+    assert main(["run", "--once", "--config", str(config(tmp_path, BOARD + databoom()))]) == 1
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert rows
+    assert all(" queued: " in row for row in rows)
+
+
+def test_what_one_round_leaves_is_sent_by_the_next(tmp_path, capsys, impatient, monkeypatch):
+    with open_stand_in("databoom") as stand_in:
+        stand_in.admit({"token": "a-token-for-databoom", "device": "0abc12def3"}, [])
+        path = config(tmp_path, BOARD + databoom(stand_in.url))
+        stand_in.stop()
+        assert main(["run", "--once", "--config", str(path)]) == 1
+        left = len(capsys.readouterr().out.splitlines()) - 1
+        stand_in.start()
+        monkeypatch.setattr(run_command, "ONCE_S", 30.0)
+        assert main(["run", "--once", "--config", str(path)]) == 0
+        now = len(capsys.readouterr().out.splitlines()) - 1
+        accepted, violations = stand_in.snapshot()
+    assert len(accepted) == left + now
+    assert list(violations) == []
+
+
+def test_one_round_with_a_sensor_that_gives_nothing(tmp_path, capsys, impatient):
+    text = '[sensors.absent]\ndriver = "bme280"\nbus = 250\ninterval = 1\n'
+    assert main(["run", "--once", "--config", str(config(tmp_path, text))]) == 1
+    (row,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("absent ")]
+    assert "no reading: " in row
+    assert "/dev/i2c-250" in row
+
+
+# --- the journal
+
+
+@pytest.mark.pain("F5")
+def test_lines_carry_their_priority_in_the_journal(tmp_path):
+    """As systemd connects it: stderr is the socket that $JOURNAL_STREAM names."""
+    path = config(tmp_path, BOARD)
+    journal, stderr = socket.socketpair()
+    with journal, stderr, journal.makefile() as lines:
+        stat = os.fstat(stderr.fileno())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edged", "run", "--config", str(path)],
+            stderr=stderr.fileno(),
+            env=os.environ | {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"},
+        )
+        stderr.close()
+        assert lines.readline() == "<6>test: 1 sensors, 0 destinations\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0

@@ -1,0 +1,169 @@
+"""What the parts of a config mean to one another; here mostly what is right, or worth a warning only."""
+
+import pytest
+
+from edged.config.config import read
+
+SENSORS = """\
+[sensors.greenhouse]
+driver = "bme280"
+interval = "10s"
+"""
+DATABOOM = """\
+[destinations.databoom]
+platform = "databoom"
+token = { credential = "databoom-token" }
+device = "0abc12def3"
+"""
+
+
+@pytest.fixture
+def problems(tmp_path, monkeypatch):
+    """Writes a config and returns the lines that are said of it."""
+    monkeypatch.chdir(tmp_path)
+
+    def problems(text: str, mode: int = 0o644) -> list[str]:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        path.chmod(mode)
+        config, found, _ = read(path.relative_to(tmp_path))
+        assert (config is None) == any(problem.severity == "error" for problem in found)
+        return [str(problem) for problem in found]
+
+    return problems
+
+
+@pytest.mark.parametrize("key", ['token = "0123456789abcdef"', 'password = "0123456789abcdef"'])
+def test_a_secret_that_all_may_read(problems, key):
+    platform = 'platform = "bbdata-mqtt"'
+    if key.startswith("token"):
+        platform, key = 'platform = "databoom"\ndevice = "d"', key
+    text = f"[destinations.d]\n{platform}\n{key}\n"
+    (line,) = problems(text)
+    row, column = len(text.splitlines()), key.index('"') + 1
+    assert line == (
+        f"config.toml:{row}:{column}: destinations.d.{key.split(' ')[0]}: warning: a secret in a file that all users "
+        "may read; chmod o-r config.toml, or use { credential = ... }"
+    )
+    assert problems(text, mode=0o640) == []
+
+
+def test_a_series_token_that_all_may_read(problems):
+    series = 'series = { "greenhouse.humidity" = { object = 1, token = "0123456789abcdef" } }\n'
+    text = SENSORS + f'[destinations.d]\nplatform = "bbdata"\n{series}'
+    (line,) = problems(text)
+    assert 'destinations.d.series."greenhouse.humidity".token: warning: a secret in a file' in line
+    assert problems(text, mode=0o600) == []
+
+
+def test_secrets_from_elsewhere_are_no_matter(problems):
+    assert problems(DATABOOM) == []
+
+
+# --- series
+
+
+def test_quantities_that_come_from_the_device(problems):
+    iio = '[sensors.roof]\ndriver = "iio"\nname = "bme280"\ninterval = 10\n'
+    (line,) = problems(iio + DATABOOM + 'series = { "roof.temperature" = true }\n')
+    assert line == (
+        'config.toml:9:12: destinations.databoom.series."roof.temperature": warning: '
+        "its sensor's quantities come from the device: `edged read` shows them"
+    )
+    assert problems(iio + DATABOOM + 'series = { "roof.*" = true, "*" = true }\n') == []
+
+
+def test_a_series_that_is_taken_out_must_exist_as_well(problems):
+    (line,) = problems(SENSORS + DATABOOM + 'series = { "greenhouse.temprature" = false }\n')
+    assert 'did you mean "greenhouse.temperature"?' in line
+
+
+def test_a_disabled_sensor_keeps_its_series(problems):
+    text = SENSORS + "enabled = false\n" + DATABOOM + 'series = { "greenhouse.*" = true }\n'
+    assert problems(text) == []
+
+
+def test_one_field_of_two_devices(problems):
+    datacake = (
+        '[destinations.d]\nplatform = "datacake"\ntoken = { env = "T" }\ndevice = "one"\n[destinations.d.series]\n'
+    )
+    two = '"greenhouse.humidity" = "X"\n"greenhouse.pressure" = { field = "X", device = "two" }\n'
+    assert problems(SENSORS + datacake + two) == []
+    (line,) = problems(SENSORS + datacake + two.replace('"two"', '"one"'))
+    assert "same target" in line
+
+
+def test_one_object_with_two_tokens(problems):
+    series = "".join(
+        f'"greenhouse.{quantity}" = {{ object = 1, token = {{ env = "{quantity}" }} }}\n'
+        for quantity in ("humidity", "pressure")
+    )
+    (line,) = problems(SENSORS + '[destinations.d]\nplatform = "bbdata"\n[destinations.d.series]\n' + series)
+    assert "greenhouse.humidity goes to the same target as greenhouse.pressure" in line
+
+
+# --- hardware
+
+
+def bme280(name: str, *keys: str) -> str:
+    return "\n".join([f"[sensors.{name}]", 'driver = "bme280"', "interval = 10", *keys, ""])
+
+
+def test_two_chips_at_two_addresses(problems):
+    assert problems(bme280("a", "address = 0x76") + bme280("b", "address = 0x77")) == []
+
+
+def test_one_address_on_two_buses(problems):
+    assert problems(bme280("a", "bus = 1") + bme280("b", "bus = 3") + bme280("c", 'bus = "sim"')) == []
+
+
+def test_a_disabled_sensor_claims_nothing(problems):
+    assert problems(bme280("a") + bme280("b", "enabled = false")) == []
+
+
+def test_three_of_one_address_are_two_errors(problems):
+    assert len(problems(bme280("a") + bme280("b") + bme280("c"))) == 2
+
+
+def test_a_sensor_of_events_needs_no_interval(problems):
+    door = '[sensors.door]\ndriver = "digital-input"\npin = 17\n'
+    assert problems(door + "events = true\n") == []
+    (line,) = problems(door)
+    assert "interval is missing" in line
+
+
+def test_a_cron_expression(problems):
+    assert problems(SENSORS.replace('interval = "10s"', 'cron = "*/5 6-22 * * 1-5"')) == []
+
+
+# --- cautions
+
+
+@pytest.mark.parametrize(
+    ("destination", "key"),
+    [
+        ('platform = "bbdata-mqtt"\nqos = 0\n', "qos"),
+        (DATABOOM.partition("\n")[2] + "max_points = 500\n", "max_points"),
+        (DATABOOM.partition("\n")[2] + "max_signals = 21\n", "max_signals"),
+        (DATABOOM.partition("\n")[2] + 'min_request_interval = "100ms"\n', "min_request_interval"),
+    ],
+)
+@pytest.mark.guarantee(7)
+def test_what_goes_beyond_a_platforms_limits_is_warned_of(problems, destination, key):
+    (line,) = problems("[destinations.d]\n" + destination)
+    assert f" destinations.d.{key}: warning: " in line
+
+
+def test_problems_are_in_the_order_of_the_file(problems):
+    lines = problems(
+        bme280("a", "interval = 5") + bme280("b").replace("interval", "intervall") + DATABOOM + "batch_size = 0\n"
+    )
+    assert len(lines) == 1  # a key that is set twice ends the file
+    lines = problems(
+        bme280("a", 'cron = "* * * * *"') + bme280("b").replace("10", '"x"') + DATABOOM + "batch_size = 0\n"
+    )
+    assert [line.split(": ")[1] for line in lines] == [
+        "sensors.a.cron",
+        "sensors.b.interval",
+        "destinations.databoom.batch_size",
+    ]
