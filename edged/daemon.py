@@ -95,7 +95,7 @@ class Daemon:
             # What is parked is tried again by a reload: then it is started anew as well.
             same = config.destinations.get(name) == running.destination
             if not same or running.sender.status.parked or running.sender.status.state == "parked":
-                self._stop_destination(name)
+                self._stop_destination(name, config)
         self.config = config
         for destination in config.destinations.values():
             self._start_destination(destination)
@@ -190,10 +190,12 @@ class Daemon:
         sender.start()
         self._destinations[name] = _DestinationPart(destination, sender)
 
-    def _stop_destination(self, name: str) -> None:
+    def _stop_destination(self, name: str, following: Config) -> None:
         sender = self._destinations.pop(name).sender
         sender.stop(_REQUEST_S)
-        self.store.close_queue(sender.queue)
+        stays = following.destinations.get(name)
+        if stays is None or not stays.common.enabled:  # else its next start takes over, and misses nothing in between
+            self.store.close_queue(sender.queue)
 
 
 def lane_of(sensor: Sensor) -> Hashable:

@@ -23,6 +23,7 @@ ALLOWED = {  # within a level: (importer, imported) -> why
     ("edged.config.checks", "edged.sending.mapping"): "patterns are checked with the very function that decides later",
     ("edged.config.config", "edged.sending.backoff"): "declared where it is used",
     ("edged.config.config", "edged.sending.mapping"): "a destination's series table, made once from the config",
+    ("edged.config.reader", "edged.sending.mapping"): "the same",
     ("edged.buses.i2c", "edged.simulation.bus"): "the type of a simulated bus, which stands in for a true one",
     ("edged.secret", "edged.errors"): "words of the words",
 }

@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 from edged.cli import DONE, WRONG_CONFIG, show, table
-from edged.config.config import Config, find, read
+from edged.config.config import Config
 from edged.config.document import Document, Problem, dotted
+from edged.config.reader import find, read
 from edged.errors import SecretUnreadable
 from edged.secret import Secret
 

@@ -14,7 +14,7 @@ from typing import Any
 from edged.cli import DONE, FAILED, show, table
 from edged.cli._identifiers import admit
 from edged.cli._signals import stops
-from edged.config.config import require
+from edged.config.reader import require
 from edged.daemon import Daemon
 from edged.monitoring.log import set_up
 from edged.reading import Reading, iso

@@ -7,7 +7,7 @@ import threading
 from edged.cli import DONE, WRONG_COMMAND, fail
 from edged.cli._identifiers import admit
 from edged.cli._signals import stops
-from edged.config.config import find, require
+from edged.config.reader import find, require
 from edged.reading import iso
 from edged.simulation import platforms as stand_ins
 from edged.simulation.platforms import StandIn

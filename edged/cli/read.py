@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from edged.cli import DONE, FAILED, WRONG_COMMAND, show, table
-from edged.config.config import Sensor, find, require
+from edged.config.config import Sensor
+from edged.config.reader import find, require
 from edged.daemon import lane_of, make_sampler
 from edged.reading import iso
 from edged.sampling.once import read_once

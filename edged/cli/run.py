@@ -10,7 +10,8 @@ from pathlib import Path
 
 from edged.cli import DONE, FAILED, fail
 from edged.cli._signals import catch
-from edged.config.config import Config, find, read, require
+from edged.config.config import Config
+from edged.config.reader import find, read, require
 from edged.daemon import Daemon
 from edged.monitoring.log import set_up
 

@@ -38,24 +38,26 @@ def _warning(path: Path, message: str, *, key: bool = False) -> _Finding:
 
 def _findings(config: Config, document: Document) -> Iterator[_Finding]:
     for sensor in config.sensors.values():
-        yield from _schedule(sensor)
+        yield from _schedule(sensor, document.values["sensors"][sensor.name])
         yield from _quantities(sensor)
-    yield from _claims([sensor for sensor in config.sensors.values() if sensor.enabled], document)
+    yield from _claims([sensor for sensor in config.sensors.values() if sensor.enabled and sensor.options], document)
     unknown = [name for name in document.values.get("sensors", ()) if name not in config.sensors]
     for destination in config.destinations.values():
         yield from _series(destination, config.sensors, unknown)
+        if destination.options is None:
+            continue  # what is wrong with them has been said
         yield from _places(destination, config.sensors)
         for key, message in destination.platform.caution(destination.options):
             yield _warning(("destinations", destination.name, key), message)
     yield from _open_secrets(document)
 
 
-def _schedule(sensor: Sensor) -> Iterator[_Finding]:
+def _schedule(sensor: Sensor, table: dict[str, Any]) -> Iterator[_Finding]:
     path = ("sensors", sensor.name)
-    if sensor.interval is not None and sensor.cron is not None:
+    if {"interval", "cron"} <= table.keys():
         yield _error((*path, "cron"), "interval and cron exclude each other; leave one out", key=True)
     events = issubclass(sensor.driver, EventDriver) and getattr(sensor.options, "events", True)
-    if sensor.interval is None and sensor.cron is None and not events:
+    if not {"interval", "cron"} & table.keys() and not events:
         yield _error(path, 'interval is missing; for example interval = "10s"', key=True)
     if sensor.cron is not None:
         try:

@@ -51,7 +51,7 @@ class Log:
         self.lock = threading.RLock()  # the tail and the positions; held for moments only
         self.commits = 0
         self.stored = 0  # readings taken since the start
-        self._disk = threading.Lock()  # the connection; held during a commit
+        self._disk = threading.RLock()  # the connection; held during a commit, and always taken before `lock`
         self._flush_interval = flush_interval
         self._boot_id = boot_id
         self._now_ms = now_ms
@@ -61,26 +61,25 @@ class Log:
         self._owed = False  # whether readings on disk have been settled since the last commit
         self._failing = False  # whether the last commit failed
         self._recent: deque[Segment] = deque(maxlen=_RECENT)
+        self._damaged: set[int] = set()  # segments that this has been said of
         self._stopping = threading.Event()
         self._full = threading.Event()  # the tail is long: flush before the interval is over
         self._thread = threading.Thread(target=self._flush_regularly, name="flush", daemon=True)
 
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._held = _hold(folder)
-        try:
-            self._connection = connect(folder)
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, _hold(folder))
+            self._connection = opened.enter_context(contextlib.closing(connect(folder)))
             self._table = LogTable(self._connection, folder)
             self._states = StateTable(self._connection, folder)
             self._dead_letters = DeadLetterTable(self._connection)
-            self._on_disk = self._table.last()  # the last sequence number there
+            self._on_disk = self._table.last()  # the last sequence number there, or about to be
             # Destinations that the config does not have at the moment keep their place.
             self._idle: dict[str, dict[str, Any]] = {
                 name: self._states[name] for name in self._states.names(_DESTINATION)
             }
-            self._next = max([self._on_disk, *(state["head"] for state in self._idle.values())]) + 1
-        except BaseException:
-            os.close(self._held)
-            raise
+            self._next = max([self._on_disk, *(state["counted"] for state in self._idle.values())]) + 1
+            self._opened = opened.pop_all()
 
     # --- writing
 
@@ -92,11 +91,12 @@ class Log:
                 if run is None or not run.takes(offset_ms):
                     run = _Run(offset_ms)
                     self._runs.append(run)
-                run.entries.append(Entry(self._next, *reading))
+                entry = Entry(self._next, *reading)
+                run.entries.append(entry)
                 self._next += 1
                 self.stored += 1
                 for queue in self._queues.values():
-                    queue.arrived(reading.series)
+                    queue.arrived(entry)
             if len(self._runs) > _LONG_TAIL and not self._failing:
                 self._full.set()
 
@@ -108,6 +108,8 @@ class Log:
                 runs = list(self._runs)
                 if runs:
                     runs[-1].closed = True
+                    if runs[-1].entries[-1].seq > lowest:  # from now on: what is settled during the commit is owed
+                        self._on_disk = runs[-1].entries[-1].seq
                 states = self._idle | {_DESTINATION + queue.name: queue.to_json() for queue in self._queues.values()}
                 letters = list(self._letters)
                 owed, self._owed = self._owed, False
@@ -120,9 +122,9 @@ class Log:
                 try:
                     self._commit(lowest, segments, letters, states)
                 except BaseException:
-                    self._owed |= owed
+                    with self.lock:
+                        self._owed = self._owed or owed
                     raise
-                self._on_disk = max([self._on_disk, *(segment.last for segment in segments)])
                 self._recent.extend(segments)
             with self.lock:
                 del self._runs[: len(runs)]
@@ -132,7 +134,7 @@ class Log:
         """The sequence number up to which nobody needs the readings any more."""
         taken = self._next - 1
         active = [queue.position.lowest if queue.queued else taken for queue in self._queues.values()]
-        idle = [Position.from_json(state).lowest for state in self._idle.values()]
+        idle = [Position.from_json(state).lowest for state in self._idle.values() if state["queued"]]
         return min(active + idle, default=taken)
 
     def _commit(self, lowest: int, segments: list[Segment], letters: list[DeadLetter], states: dict[str, Any]) -> None:
@@ -153,9 +155,12 @@ class Log:
             due = time.monotonic() + self._flush_interval
             try:
                 self.flush()
-            except sqlite3.Error as error:
+            except Exception as error:  # whatever it is: the thread goes on
                 if not self._failing:
-                    log.error("cannot write the store: %s; readings stay in memory and are tried again", error)
+                    bug = not isinstance(error, sqlite3.Error)
+                    log.error(
+                        "cannot write the store: %s; readings stay in memory and are tried again", error, exc_info=bug
+                    )
                 self._failing = True
             else:
                 if self._failing:
@@ -185,7 +190,9 @@ class Log:
                 return self._table.after(seq)
             except DamagedSegment as error:
                 seq = self._table.cursor
-                log.error("a segment of the store is damaged and passed over: %s", error, extra={"segment": seq})
+                if seq not in self._damaged:
+                    self._damaged.add(seq)
+                    log.error("a segment of the store is damaged and passed over: %s", error, extra={"segment": seq})
 
     def _tail_after(self, seq: int) -> Segment | None:
         run = next((run for run in self._runs if run.entries and run.entries[-1].seq > seq), None)
@@ -196,23 +203,32 @@ class Log:
     def open_queue(self, name: str, wants: Callable[[str], bool], mapping: str) -> Queue:
         """The queue of a destination: where it was, or for a new one from the next reading on.
 
+        Takes the place of its queue that is open, if one is: so nothing that comes in between is missed.
         `mapping` stands for what `wants` says: where it is another one than before, the queue is counted anew.
         """
-        with self.lock:
-            new = {"head": self._next - 1, "behind": {}, "queued": 0, "delivered": 0, "dead": 0, "merged": 0}
-            kept = self._idle.get(_DESTINATION + name, new | {"mapping": mapping})
-        queue = Queue(name, self, wants, kept, mapping)
-        with self.lock:
-            self._idle.pop(_DESTINATION + name, None)
-            self._queues[name] = queue
+        with self._disk:  # no flush goes by a queue that is not counted yet
+            with self.lock:
+                new = {"head": self._next - 1, "behind": {}, "queued": 0, "counted": self._next - 1, "mapping": mapping}
+                kept = self._idle.get(_DESTINATION + name, {"delivered": 0, "dead": 0, "merged": 0} | new)
+                if name in self._queues:
+                    kept = self._queues[name].to_json()
+                elif not kept["queued"]:
+                    kept = kept | new  # what came while it was not there is not its own
+            queue = Queue(name, self, wants, kept, mapping)
+            with self.lock:
+                queue.count()  # what has come in the meantime, all of it in the tail
+                self._idle.pop(_DESTINATION + name, None)
+                self._queues[name] = queue
+                self._owed = self._owed or queue.queued != kept["queued"]
         return queue
 
     def close_queue(self, queue: Queue) -> None:
         """Ends a destination's use of its queue; the readings that it lacks are kept for it."""
         with self.lock:
-            self._idle[_DESTINATION + queue.name] = queue.to_json()
-            self._queues.pop(queue.name, None)
-            self._owed = True
+            if self._queues.get(queue.name) is queue:
+                del self._queues[queue.name]
+                self._idle[_DESTINATION + queue.name] = queue.to_json()
+                self._owed = True
 
     def settled(self, seq: int) -> None:
         """Notes that a reading was settled: one that is on disk would be sent again, should the process die."""
@@ -221,6 +237,7 @@ class Log:
     def bury(self, destination: str, entry: Entry, reason: str, response: str) -> None:
         """Keeps a dead letter until the commit that settles its reading."""
         value = json.dumps(entry.value)
+        reason, response = _storable(reason), _storable(response)
         letter = DeadLetter(destination, entry.series, entry.time_ms, value, reason, response, self._now_ms())
         self._letters.append(letter)
 
@@ -247,8 +264,7 @@ class Log:
             self.flush()
         finally:
             with self._disk:
-                self._connection.close()
-                os.close(self._held)
+                self._opened.close()
 
 
 class _Run:
@@ -272,6 +288,12 @@ def _hold(folder: Path) -> int:
         with contextlib.closing(os.fdopen(held)) as file:
             owner = file.read().strip() or "unknown"
         raise StoreHeld(f"{folder}: another edged (process {owner}) holds this store; stop it first") from None
-    os.truncate(held, 0)
-    os.write(held, str(os.getpid()).encode())
+    with contextlib.suppress(OSError):  # a full disk; it is only for the message above
+        os.truncate(held, 0)
+        os.write(held, str(os.getpid()).encode())
     return held
+
+
+def _storable(text: str) -> str:
+    """The text without lone surrogates, which a platform's answer may have and UTF-8 has not."""
+    return text.encode(errors="replace").decode()

@@ -22,10 +22,11 @@ class Position:
     @property
     def lowest(self) -> int:
         """The sequence number up to which all readings are settled, so that no one here needs them."""
-        return min(self.head, *self.behind.values()) if self.behind else self.head
+        # The head first: a flush asks while the sender's thread moves it, and may get it too low, never too high.
+        return min([self.head, *self.behind.values()])
 
     def to_json(self) -> dict[str, Any]:
-        """As it is kept in the store."""
+        """As it is kept in the store; the head first, as in `lowest`."""
         return {"head": self.head, "behind": dict(self.behind)}
 
     @classmethod

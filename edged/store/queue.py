@@ -45,13 +45,17 @@ class Queue:
         self.delivered: int = kept["delivered"]
         self.dead: int = kept["dead"]
         self.merged: int = kept["merged"]
-        self.queued: int = kept["queued"] if kept["mapping"] == mapping else self._count()
+        same = kept["mapping"] == mapping
+        self.queued: int = kept["queued"] if same else 0
+        self._counted: int = kept["counted"] if same else self.position.lowest  # `queued` knows of all up to here
+        self.count()
 
     def to_json(self) -> dict[str, Any]:
         """What the store keeps of it."""
         return self.position.to_json() | {
             "mapping": self._mapping,
             "queued": self.queued,
+            "counted": self._counted,
             "delivered": self.delivered,
             "dead": self.dead,
             "merged": self.merged,
@@ -63,11 +67,26 @@ class Queue:
             wanted = self._wanted[series] = self._wants(series)
         return wanted
 
-    def arrived(self, series: str) -> None:
-        """A reading of the series has been put into the log.  Called with the log's lock held."""
-        if self.wants(series):
+    def arrived(self, entry: Entry) -> None:
+        """A reading has been put into the log.  Called with the log's lock held."""
+        self._counted = entry.seq
+        if self.wants(entry.series):
             self.queued += 1
             self.wake.set()
+
+    def count(self) -> None:
+        """Counts what has come since it counted last, by the headers of segments; only those begun are unpacked.
+
+        Not while readings arrive or are taken.
+        """
+        begun = max([self.position.head, *self.position.behind.values()])
+        while (segment := self._log.after(self._counted)) is not None:
+            if segment.first > max(begun, self._counted):
+                self.queued += sum(number for series, number in segment.counts.items() if self.wants(series))
+            else:
+                owed = (e for e in segment.after(self._counted) if self.wants(e.series))
+                self.queued += sum(1 for entry in owed if entry.seq > self.position.of(entry.series))
+            self._counted = segment.last
 
     def take(
         self, most: int, most_a_series: int = 0, blocked: Collection[str] = (), fits: Callable[[Entry], bool] = bool
@@ -99,8 +118,13 @@ class Queue:
                     break
                 if entry.series in here and entry.seq > scanned[entry.series]:
                     batch.offer(entry)
+            if batch.full():
+                return
             reached = min(segment.last, self.position.head)
             scanned = {series: max(at, reached) for series, at in scanned.items() if batch.open_for(series)}
+            for series in scanned:
+                if series not in batch.counts:  # nothing of it up to here; the next take need not look again
+                    self.position.behind[series] = scanned[series]
 
     def _take_ahead(self, batch: "_Batch") -> None:
         """Takes from behind the head, and moves the head: a reading that is passed by puts its series behind."""
@@ -153,19 +177,6 @@ class Queue:
             else:
                 self.position.behind[entry.series] = entry.seq
             self._log.settled(entry.seq)
-
-    def _count(self) -> int:
-        """Counts what is owed by the headers of the log's segments, unpacking those that are begun only."""
-        count, at = 0, self.position.lowest
-        while (segment := self._log.after(at)) is not None:
-            begun = max(self.position.head, *self.position.behind.values(), at) >= segment.first
-            if begun:
-                entries = (e for e in segment.entries if self.wants(e.series) and e.seq > self.position.of(e.series))
-                count += sum(1 for _ in entries)
-            else:
-                count += sum(number for series, number in segment.counts.items() if self.wants(series))
-            at = segment.last
-        return count
 
 
 class _Batch:

@@ -80,8 +80,12 @@ def connect(folder: Path) -> GroupConnection:
         factory=GroupConnection,
         check_same_thread=False,  # used under the store's lock only
     )
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -151,7 +155,7 @@ class StateTable(_OnConnection, PDict):  # type: ignore[misc]  # both a dict and
 class _Json:
     @staticmethod
     def dumps(value: Any) -> bytes:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
     @staticmethod
     def loads(text: bytes) -> Any:

@@ -2,7 +2,8 @@ import pytest
 
 from edged import drivers
 from edged.cli import main
-from edged.config.config import SensorOptions, read
+from edged.config.config import SensorOptions
+from edged.config.reader import read
 from edged.options import declarations
 
 

@@ -2,7 +2,8 @@ import pytest
 
 from edged import platforms
 from edged.cli import main
-from edged.config.config import DestinationOptions, read
+from edged.config.config import DestinationOptions
+from edged.config.reader import read
 from edged.options import declarations
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from edged.cli import main
 from edged.cli import run as run_command
-from edged.config.config import require
+from edged.config.reader import require
 from edged.daemon import Daemon
 from edged.simulation.platforms import open_stand_in
 from tests.cli import SENSORS, config, databoom, edged, start, until

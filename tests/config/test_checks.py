@@ -2,7 +2,7 @@
 
 import pytest
 
-from edged.config.config import read
+from edged.config.reader import read
 
 SENSORS = """\
 [sensors.greenhouse]
@@ -160,7 +160,10 @@ def test_problems_are_in_the_order_of_the_file(problems):
     )
     assert len(lines) == 1  # a key that is set twice ends the file
     lines = problems(
-        bme280("a", 'cron = "* * * * *"') + bme280("b").replace("10", '"x"') + DATABOOM + "batch_size = 0\n"
+        bme280("a", 'cron = "* * * * *"')
+        + bme280("b", "address = 0x77").replace("10", '"x"')
+        + DATABOOM
+        + "batch_size = 0\n"
     )
     assert [line.split(": ")[1] for line in lines] == [
         "sensors.a.cron",

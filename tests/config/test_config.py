@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from edged import board
-from edged.config import config as module
-from edged.config.config import Config, DestinationOptions, find, read, require
+from edged.config import reader as module
+from edged.config.config import Config, DestinationOptions
+from edged.config.reader import find, read, require
 from edged.errors import ConfigError
 from edged.sending.backoff import Backoff
 

@@ -10,7 +10,8 @@ from typing import Any, get_args
 import pytest
 
 from edged import drivers, platforms
-from edged.config.config import TABLES, DaemonOptions, DestinationOptions, SensorOptions, read
+from edged.config.config import DaemonOptions, DestinationOptions, SensorOptions
+from edged.config.reader import TABLES, read
 from edged.options import declarations
 from edged.secret import Secret
 

@@ -12,7 +12,7 @@ import pytest
 from edged import secret
 from edged.cli import main
 from edged.cli import run as run_command
-from edged.config.config import require
+from edged.config.reader import require
 from edged.daemon import Daemon
 from edged.monitoring.log import set_up
 
