@@ -6,6 +6,7 @@ from typing import Any
 
 from edged.outcome import Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item, Platform, Transport, Wire
+from edged.secret import redact
 from edged.transports.http import HttpTransport, Reply, Request
 
 TRANSIENT = frozenset({408, 425, 429})
@@ -30,7 +31,7 @@ def verdict(reply: Reply, count: int) -> Outcome | None:
     if reply.is_html and not 300 <= reply.status < 400:
         return Transient(f"HTML instead of the platform's answer, from a proxy or portal ({said})", reply.retry_after_s)
     match reply.status:
-        case status if status in TRANSIENT or status >= 500:
+        case status if status in TRANSIENT or not 200 <= status < 500:
             return Transient(said, reply.retry_after_s)
         case status if 300 <= status < 400:
             return Parked(f"{said} (a redirect); check url")
@@ -43,8 +44,8 @@ def verdict(reply: Reply, count: int) -> Outcome | None:
 
 
 def response(reply: Reply) -> str:
-    """The answer as a dead letter keeps it."""
-    return reply.body[:1000].decode("utf-8", "replace")
+    """The answer as a dead letter keeps it; blacked out before it is cut."""
+    return redact(reply.body.decode("utf-8", "replace"))[:1000]
 
 
 def parsed(reply: Reply) -> Any:

@@ -1,23 +1,32 @@
 """Values as a mapped series wants them (`type = "int"`); without a type a value goes as it is."""
 
-from edged.reading import Value
+from edged.reading import Value, is_real
 
 
 def as_type(value: Value, wanted: str | None) -> Value:
     """The value as "float", "int" (rounded), "bool" or "string"; as it is where it is none of that or has no type."""
+    match wanted:
+        case None:
+            return value
+        case "string":
+            return text(value)
+        case "bool" if isinstance(value, bool):
+            return value
+        case "int" if isinstance(value, int):
+            return int(value)
     try:
-        match wanted:
-            case "float":
-                return float(value)
-            case "int":
-                return round(float(value))
-            case "bool":
-                return value if isinstance(value, bool) else float(value) != 0
-            case "string":
-                return text(value)
-    except ValueError:
-        pass  # a text that is no number: the platform's to refuse, with its own reason
-    return value
+        number = float(value)
+    except (ValueError, OverflowError):
+        return value  # a text that is no number: the platform's to refuse, with its own reason
+    if not is_real(number):
+        return value  # "nan", "inf": likewise
+    match wanted:
+        case "int":
+            return round(number)
+        case "bool":
+            return number != 0
+        case _:
+            return number
 
 
 def text(value: Value) -> str:

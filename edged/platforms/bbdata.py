@@ -15,7 +15,7 @@ from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, P
 from edged.platforms import Item, Limits
 from edged.platforms._bbdata import Object, measure, timestamp
 from edged.platforms._http import HttpPlatform, dumps, parsed, response, verdict
-from edged.transports.http import Reply, Request
+from edged.transports.http import Reply, Request, line
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,13 @@ url = "https://bbdata.example.org"
     def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
         """Names the culprit where the answer does; its neighbours are innocent."""
         answer = parsed(reply)
-        if isinstance(answer, dict) and "exception" in answer and not reply.is_html and 400 <= reply.status < 500:
-            return _refused(reply, str(answer["exception"]), answer.get("details"), items)
+        exception = line(str(answer["exception"])) if isinstance(answer, dict) and "exception" in answer else ""
+        # The older generation's statuses are not documented: a bad token is one whatever the status.
+        if exception and (400 <= reply.status < 500 or exception == "BadTokenException") and not reply.is_html:
+            return _refused(reply, exception, answer.get("details"), items)
         outcome = verdict(reply, len(items))
         if outcome is None:
-            echoed = len(answer) if isinstance(answer, list) else int(isinstance(answer, dict))
+            echoed = len(answer) if isinstance(answer, list) else int(isinstance(answer, dict) and not exception)
             outcome = Delivered() if echoed == len(items) else Transient("the answer does not echo what was sent")
         return [outcome] * len(items)
 
@@ -72,8 +74,8 @@ url = "https://bbdata.example.org"
 
 def _refused(reply: Reply, exception: str, details: Any, items: Sequence[Item]) -> list[Outcome]:
     """The outcomes for an answer in the server's own words: `{"exception", "details"}`."""
-    said = f"HTTP {reply.status} {exception}: {reply.excerpt if not isinstance(details, str) else details}"
-    if isinstance(details, dict):
+    said = f"HTTP {reply.status} {exception}: {line(details) if isinstance(details, str) else reply.excerpt}"
+    if isinstance(details, dict) and reply.status == 400:
         return _invalid(said, details, reply, items)
     text = details if isinstance(details, str) else ""
     named = re.search(r"objectId\s+(\d+)", text)
@@ -104,12 +106,15 @@ def _refused(reply: Reply, exception: str, details: Any, items: Sequence[Item]) 
 
 def _invalid(said: str, details: dict[str, Any], reply: Reply, items: Sequence[Item]) -> list[Outcome]:
     """Bean validation names every offender: `_values[3].token`, or just `token` for a measure alone."""
+    if not details:
+        return [Permanent(said, response(reply)) if len(items) == 1 else Isolate(said)] * len(items)
     outcomes: list[Outcome] = [Again() for _ in items]
     for key, message in details.items():
         match = re.fullmatch(r"(?:_?values)?(?:\[(\d+)\])?\.?(\w+)", key)
         index = int(match[1] or 0) if match and (match[1] or len(items) == 1) else len(items)
         if match is None or index >= len(items):
             return [Permanent(said, response(reply)) if len(items) == 1 else Isolate(said)] * len(items)
+        message = line(str(message))
         if match[2] in ("token", "objectId"):  # an identifier: to be repaired, not buried
             outcomes[index] = Parked(f"{match[2]}: {message}; check object and token", whole=False)
         elif not isinstance(outcomes[index], Parked):

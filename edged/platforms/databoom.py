@@ -13,7 +13,7 @@ from edged.platforms import Item, Limits
 from edged.platforms._http import HttpPlatform, dumps, parsed, verdict
 from edged.reading import Value, utc
 from edged.secret import Secret
-from edged.transports.http import Reply, Request
+from edged.transports.http import Reply, Request, line
 
 ALL_WELL = "ALL_INFO_PROCESSED"
 
@@ -72,7 +72,8 @@ device = "0abc12def3"
         message = answer.get("message") if isinstance(answer, dict) else None
         if message in (None, ALL_WELL):
             return Delivered()
-        said = f"it took the readings, but said {str(message)[:100]!r}"
+        message = line(str(message))
+        said = f"it took the readings, but said {message!r}"
         if count > 1 and message not in self._known:
             return Isolate(said)
         self._known.add(message)

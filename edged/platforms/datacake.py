@@ -74,7 +74,7 @@ device = "be525e29-4398-4fc1-a928-dead7fdfe218"
         match outcome:
             case Transient(reason, wait_s) if reply.status == 429:
                 outcome = Transient(reason, max(wait_s, self.options.min_write_interval))
-            case Permanent(reason) if _UNKNOWN_FIELD.search(reason):
+            case Permanent(reason, answer) if _UNKNOWN_FIELD.search(answer):
                 outcome = Parked(f"{reason}; check field {items[0].target.field}", whole=False)
         return [outcome] * len(items)
 

@@ -212,15 +212,14 @@ class Sender:
             match outcome:
                 case Delivered() | Permanent():
                     parcel.fate = outcome
-                case Transient():
-                    transient = outcome
-                    unsent.append(parcel)
-                case Again():
-                    unsent.append(parcel)
+                case Transient() | Again():
+                    transient = outcome if isinstance(outcome, Transient) else transient
+                    behind = any(other.series == parcel.series for other in split)
+                    (split if behind else unsent).append(parcel)
                 case Isolate():
                     split.append(parcel)
                 case Delayed(reason, wait_s):
-                    self._held[parcel.series] = now + wait_s
+                    self._held[parcel.series] = max(self._held.get(parcel.series, 0.0), now + wait_s)
                     self._say("delayed", reason)
                 case Parked(reason, whole):
                     if whole:

@@ -6,6 +6,7 @@ four are turned off here.
 """
 
 import re
+import socket
 import ssl
 import threading
 import time
@@ -20,6 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from edged.errors import NoAnswer
+from edged.secret import redact
 from edged.transports.tls import context
 
 MOST_BODY = 64 * 1024  # bytes of an answer that are read; more says nothing to us
@@ -57,8 +59,13 @@ class Reply:
         text = self.body.decode("utf-8", "replace")
         if self.is_html and (title := re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)):
             text = title[1]
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return text if len(text) <= 200 else text[:199] + "…"
+        return line(text)
+
+
+def line(text: str) -> str:
+    """One line of it for a person: printable, at most 200 characters, and blacked out before it is cut."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in redact(text)).split())
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 class HttpTransport:
@@ -70,16 +77,20 @@ class HttpTransport:
         self._ca_file = ca_file
         self._session: requests.Session | None = None
         self._proxies = {"http": proxy, "https": proxy} if proxy else {}
-        self._sockets = _Sockets()
+        self._link = _Link()
 
     def exchange(self, request: Request) -> Reply:
         """Sends the request and waits for its reply.  Raises NoAnswer."""
-        deadline = threading.Timer(self._timeout_s, self._sockets.cut)
+        self._link.begin()
+        deadline = threading.Timer(self._timeout_s, self._link.cut)
         deadline.daemon = True
-        deadline.start()
         started = time.monotonic()
+        deadline.start()
         try:
-            return self._exchange(request)
+            reply = self._exchange(request)
+            if self._link.is_cut:  # what came before the cut may look whole
+                raise OSError("the connection was cut")
+            return reply
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()  # nothing of a broken exchange is used again
             if time.monotonic() - started >= self._timeout_s:
@@ -87,6 +98,7 @@ class HttpTransport:
             raise NoAnswer(_plain(error)) from error
         finally:
             deadline.cancel()
+            deadline.join()  # else a cut that has begun might hit the next exchange
 
     def _exchange(self, request: Request) -> Reply:
         session = self._session = self._session or self._open()
@@ -114,14 +126,14 @@ class HttpTransport:
         session = requests.Session()
         session.trust_env = False
         session.headers.update({"User-Agent": "edged", "Accept": "application/json"})
-        adapter = _Adapter(context(self._ca_file), self._sockets)
+        adapter = _Adapter(context(self._ca_file), self._link)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
 
     def abort(self) -> None:
         """Ends the exchange under way, from another thread."""
-        self._sockets.cut()
+        self._link.cut()
 
     def close(self) -> None:
         """Closes the connection; the next exchange opens another."""
@@ -145,31 +157,41 @@ def retry_after(text: str, date: str) -> float:
     return min(max(wait, 0.0), LONGEST_WAIT_S)
 
 
-class _Sockets:
-    """The sockets of the exchange under way, so that another thread can cut it."""
+class _Link:
+    """The connection of the exchange under way, so that another thread can cut it."""
 
     def __init__(self) -> None:
-        self._open: set[Any] = set()
+        self._socket: Any = None
+        self.is_cut = False
 
-    def add(self, sock: Any) -> None:
-        self._open = {sock}  # one exchange at a time: an older one is closed
+    def begin(self) -> None:
+        self.is_cut = False
+
+    def use(self, sock: Any) -> None:
+        self._socket = sock
+        if self.is_cut:  # before there was anything to cut
+            self.cut()
 
     def cut(self) -> None:
-        for sock in self._open:
-            try:
-                sock.shutdown(2)  # both ways: a blocked read returns
-            except OSError:
-                continue  # closed already
+        self.is_cut = True
+        sock = self._socket
+        sock = getattr(sock, "socket", sock)  # of TLS within a proxy's TLS
+        try:
+            # Both ways, so that a blocked read returns; not TLS's own shutdown, after which a write goes out in plain.
+            if sock is not None:
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            return  # closed already
 
 
 class _Adapter(HTTPAdapter):
     """Our TLS context instead of one from certifi's list, and connections that show us their sockets."""
 
-    def __init__(self, tls: ssl.SSLContext, sockets: _Sockets) -> None:
+    def __init__(self, tls: ssl.SSLContext, link: _Link) -> None:
         self._tls = tls
         self._pools = {
-            "http": _pool(urllib3.HTTPConnectionPool, sockets),
-            "https": _pool(urllib3.HTTPSConnectionPool, sockets),
+            "http": _pool(urllib3.HTTPConnectionPool, link),
+            "https": _pool(urllib3.HTTPSConnectionPool, link),
         }
         super().__init__(pool_connections=1, pool_maxsize=1)
 
@@ -186,26 +208,35 @@ class _Adapter(HTTPAdapter):
         """Leaves the context as it is; `requests` would load certifi's list into it."""
 
 
-def _pool(base: type[Any], sockets: _Sockets) -> type[Any]:
+def _pool(base: type[Any], link: _Link) -> type[Any]:
     plain: Any = base.ConnectionCls
 
     class Connection(plain):  # type: ignore[misc]  # its base is known at run time only
+        _raw: socket.socket | None = None
+
         def connect(self) -> None:
-            super().connect()
-            sockets.add(self.sock)
+            try:
+                super().connect()
+            finally:
+                link.use(self.sock)
+                if self._raw is not None:
+                    self._raw.close()
 
         def _new_conn(self) -> Any:
             sock = super()._new_conn()
-            sockets.add(sock)  # a TLS handshake can hang as well
+            self._raw = sock.dup()  # a handshake can hang as well, and TLS takes the socket itself away
+            link.use(self._raw)
             return sock
 
     return type("Pool", (base,), {"ConnectionCls": Connection})
 
 
 def _plain(error: BaseException) -> str:
-    """The cause of a failed exchange in a line, without objects' addresses or the request's URL."""
+    """The cause of a failed exchange in a line, without objects' addresses, headers or the request's URL."""
+    if isinstance(error, requests.exceptions.InvalidHeader | UnicodeEncodeError):
+        return "a header cannot be sent: it holds a character that HTTP does not allow; check the credentials"
     while isinstance(reason := getattr(error, "reason", None) or (error.args or (None,))[0], BaseException):
         error = reason
     text = str(reason if isinstance(reason, str) and not isinstance(error, OSError) else error)
-    text = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>: |HTTPS?Connection(Pool)?\([^)]*\): ", "", text)
-    return " ".join(text.split()) or type(error).__name__
+    text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>: |\w*(Connection|Pool)\([^)]*\): ", "", text)
+    return line(text) or type(error).__name__

@@ -16,6 +16,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edged.errors import NoAnswer
 from edged.transports.tls import context
 
+_CONNACK = {132: 1, 133: 2, 136: 3, 134: 4, 135: 5}  # paho gives MQTT 5's reason codes for those of 3.1.1
+
 
 @dataclass(frozen=True)
 class Message:
@@ -157,7 +159,7 @@ class _Connection:
         with self._changed:
             self._accepted = not reason.is_failure
             if reason.is_failure:
-                self._connack = Refused(reason.value, str(reason))
+                self._connack = Refused(_CONNACK.get(reason.value, reason.value), str(reason))
             self._changed.notify_all()
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:

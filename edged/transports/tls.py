@@ -13,7 +13,13 @@ def context(ca_file: Path | None) -> ssl.SSLContext:
     (and for it only), and every Python does the same.  Signatures and the host's name are always checked.  Raises
     OSError where the file cannot be read or holds no certificate.
     """
-    made = ssl.create_default_context(cafile=ca_file and str(ca_file))
-    if ca_file:
-        made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if ca_file is None:
+        return ssl.create_default_context()
+    try:
+        made = ssl.create_default_context(cafile=str(ca_file))
+    except ssl.SSLError:
+        raise OSError(f"ca_file {ca_file} holds no certificate") from None
+    except OSError as error:
+        raise OSError(f"ca_file {ca_file} cannot be read: {error.strerror}") from None
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return made

@@ -1,0 +1,247 @@
+"""BBData over HTTP: the documented measures, and what each answer of both generations means."""
+
+import json
+
+import pytest
+
+from edged.outcome import Again, Delayed, Delivered, Isolate, Parked, Permanent, Transient
+from edged.platforms import Item
+from edged.platforms._bbdata import Object
+from edged.platforms.bbdata import BBData, Options
+from edged.reading import Entry, iso
+from edged.secret import plain
+from edged.transports.http import Reply
+
+TIME_MS = 1_709_647_650_250
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+def platform(**options) -> BBData:
+    return BBData(Options(**options))
+
+
+def item(object_id=4711, time_ms=TIME_MS, value=21.37, **target) -> Item:
+    entry = Entry(1, f"s.q{object_id}", time_ms, value)
+    return Item(entry, Object(object=object_id, token=plain(TOKEN), **target))
+
+
+MEASURE = {"objectId": 4711, "token": TOKEN, "timestamp": "2024-03-05T14:07:30.250", "value": "21.37"}
+
+
+@pytest.mark.statement(22)
+@pytest.mark.parametrize(
+    ("options", "count", "path"),
+    [
+        ({}, 1, "/input/measures?ack=true"),
+        ({}, 2, "/input/measures/bulk?ack=true"),
+        ({"ack": False}, 2, "/input/measures/bulk?ack=false"),
+        ({"api": "objects"}, 1, "/objects/values?ack=true"),
+        ({"api": "objects"}, 2, "/objects/values?ack=true"),
+    ],
+)
+def test_the_documented_measures(options, count, path):
+    second = {
+        "objectId": 4712,
+        "token": TOKEN,
+        "timestamp": "2024-03-05T14:07:31.000",
+        "value": "10",
+        "comment": "edged",
+    }
+    items = [item(), item(4712, 1_709_647_651_000, 10, comment="edged")][:count]
+    request = platform(**options).encode(items)
+    assert (request.method, request.url) == ("POST", f"https://bbdata.daplab.ch{path}")
+    assert request.headers == {"Content-Type": "application/json"}
+    single = count == 1 and options.get("api") != "objects"
+    assert json.loads(request.body) == (MEASURE if single else [MEASURE, second][:count])
+
+
+@pytest.mark.statement(33)
+@pytest.mark.parametrize(
+    ("value", "wanted", "sent"),
+    [
+        (21.0, "int", "21"),
+        (21.6, "int", "22"),
+        (5, None, "5"),
+        (5, "float", "5.0"),
+        (True, None, "true"),
+        (False, "int", "0"),
+        (1.0, "bool", "true"),
+        ("open", None, "open"),
+        (1e-7, None, "1e-07"),
+    ],
+)
+def test_values_are_text_of_the_units_type(value, wanted, sent):
+    assert json.loads(platform().encode([item(value=value, type=wanted)]).body)["value"] == sent
+
+
+def error(status: int, exception: str, details, content_type="application/json") -> Reply:
+    return Reply(status, json.dumps({"exception": exception, "details": details}, indent=2).encode(), content_type)
+
+
+ECHO = {"objectId": 4711, "timestamp": "2024-03-05T14:07:30.250Z", "value": "21.37"}
+LEGACY_ECHO = MEASURE | {"timestamp": "2024-03-05T14:07:30.250", "comment": None}
+
+
+@pytest.mark.statement(40)
+@pytest.mark.statement(45)
+@pytest.mark.statement(46)
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(200, json.dumps(ECHO).encode()), Delivered),
+        (Reply(200, json.dumps([ECHO]).encode()), Delivered),
+        (Reply(200, json.dumps(LEGACY_ECHO).encode()), Delivered),
+        (Reply(200), Transient),
+        (Reply(204), Transient),
+        (Reply(200, b"garbage \xff"), Transient),
+        (Reply(200, b"[]"), Transient),
+        (Reply(200, json.dumps([ECHO, ECHO]).encode()), Transient),
+        (Reply(200, b'"ok"'), Transient),
+        (Reply(200, b"<html>log in</html>", "text/html"), Transient),
+        (error(200, "WrongParamsException", "objectId 4711: no"), Transient),
+        (error(200, "BadTokenException", "objectId 4711: bad token"), Parked),
+        (error(500, "BadTokenException", "objectId 4711: bad token"), Parked),
+        (error(400, "BadTokenException", "bad token"), Parked),
+        (error(401, "BadTokenException", "objectId 4711: bad token"), Parked),
+        (error(400, "WrongParamsException", {"token": "size must be between 32 and 32"}), Parked),
+        (error(400, "WrongParamsException", {"objectId": "must not be null"}), Parked),
+        (error(400, "WrongParamsException", {"value": "must not be empty"}), Permanent),
+        (error(400, "WrongParamsException", {"comment": "size must be between 0 and 1024"}), Permanent),
+        (error(400, "WrongParamsException", {"_values[0].value": "must not be empty"}), Permanent),
+        (error(400, "WrongParamsException", {"_values": "must not be empty"}), Permanent),
+        (error(400, "WrongParamsException", {"_values[7].value": "must not be empty"}), Permanent),
+        (error(400, "WrongParamsException", {}), Permanent),
+        (error(400, "WrongParamsException", {"": None}), Permanent),
+        (error(400, "WrongParamsException", None), Permanent),
+        (error(400, "WrongParamsException", "objectId 4711: the value 'x' does not match the unit (int)"), Permanent),
+        (error(400, "WrongParamsException", "objectId 4711: two or more values with the same timestamp"), Permanent),
+        (
+            error(400, "WrongParamsException", f"same timestamp ({iso(TIME_MS)}) already exists for this object"),
+            Delivered,
+        ),
+        (
+            error(400, "WrongParamsException", "objectId 4711: same timestamp (?) already exists for this object"),
+            Delivered,
+        ),
+        (error(400, "WrongParamsException", "objectId 4711: date should be in the past"), Delayed),
+        (error(400, "HttpMessageNotReadableException", "JSON parse error: x\n at [Source: y]"), Permanent),
+        (error(400, "MethodArgumentTypeMismatchException", "simulate: 'maybe'"), Parked),
+        (error(403, "ForbiddenException", "objectId 4711 is disabled."), Parked),
+        (error(404, "ItemNotFoundException", "objectId 4711: the pair (objectId, token) does not exist"), Parked),
+        (error(404, "Not Found", "no such path"), Parked),
+        (error(405, "HttpRequestMethodNotSupportedException", "GET"), Parked),
+        (error(406, "HttpMediaTypeNotAcceptableException", ""), Parked),
+        (error(415, "HttpMediaTypeNotSupportedException", ""), Parked),
+        (error(429, "TooManyRequests", {"value": "later"}), Transient),
+        (error(500, "Internal Server Error", "database"), Transient),
+        (error(400, "X", "y", "text/html"), Transient),
+        (Reply(401), Parked),
+        (Reply(301), Parked),
+        (Reply(400), Permanent),
+        (Reply(413), Permanent),
+        (Reply(502, b"<html>Bad Gateway</html>", "text/html"), Transient),
+        (Reply(503), Transient),
+    ],
+)
+def test_judge_a_measure_alone(reply, expected):
+    (outcome,) = platform().judge(reply, [item()])
+    assert type(outcome) is expected, outcome
+    for text in (getattr(outcome, "reason", ""), getattr(outcome, "remark", "")):
+        assert len(text.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("details", ["objectId 4711: bad token", "bad token"])
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 500])
+def test_a_bad_token_of_the_older_generation_parks_the_object(status, details):
+    (outcome,) = platform().judge(error(status, "BadTokenException", details), [item()])
+    assert isinstance(outcome, Parked)
+    assert not outcome.whole
+
+
+BATCH = [item(1), item(2), item(3), item(2, TIME_MS + 1000)]
+AGAIN = Again()
+
+
+def kinds(reply: Reply, items=None) -> str:
+    """A letter an outcome: Delivered D, Again a, Isolate i, Parked series p, Parked whole P, X permanent, l delayed."""
+    letters = {Delivered: "D", Again: "a", Isolate: "i", Permanent: "X", Delayed: "l", Transient: "t"}
+    outcomes = platform().judge(reply, items or BATCH)
+    return "".join(("P" if o.whole else "p") if isinstance(o, Parked) else letters[type(o)] for o in outcomes)
+
+
+@pytest.mark.statement(38)
+@pytest.mark.pain("B7")
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(200, json.dumps([ECHO] * 4).encode()), "DDDD"),
+        (Reply(200, json.dumps([ECHO] * 3).encode()), "tttt"),
+        (Reply(200, json.dumps(ECHO).encode()), "tttt"),
+        (error(400, "WrongParamsException", {"_values[1].value": "must not be empty"}), "aXaa"),
+        (error(400, "WrongParamsException", {"_values[0].token": "size", "_values[3].comment": "size"}), "paaX"),
+        (error(400, "WrongParamsException", {"_values[1].token": "size", "_values[1].value": "empty"}), "apaa"),
+        (error(400, "WrongParamsException", {"_values[1].value": "empty", "_values[1].token": "size"}), "apaa"),
+        (error(400, "WrongParamsException", {"[2].value": "must not be empty"}), "aaXa"),
+        (error(400, "WrongParamsException", {"_values[9].value": "must not be empty"}), "iiii"),
+        (error(400, "WrongParamsException", {"value": "must not be empty"}), "iiii"),
+        (error(400, "WrongParamsException", {"nonsense!": 1}), "iiii"),
+        (error(400, "WrongParamsException", {}), "iiii"),
+        (error(400, "WrongParamsException", ["a"]), "iiii"),
+        (error(400, "WrongParamsException", f"objectId 2: same timestamp ({iso(TIME_MS)}) already exists"), "aDaa"),
+        (
+            error(400, "WrongParamsException", "objectId 2: same timestamp (2024-03-05T14:07:31.250) already exists"),
+            "aaaD",
+        ),
+        (error(400, "WrongParamsException", "objectId 2: same timestamp (another form) already exists"), "iiii"),
+        (error(400, "WrongParamsException", f"objectId 9: same timestamp ({iso(TIME_MS)}) already exists"), "iiii"),
+        (error(400, "WrongParamsException", "objectId 2: does not match the unit"), "iiii"),
+        (error(400, "WrongParamsException", "objectId 3: does not match the unit"), "aaXa"),
+        (error(400, "WrongParamsException", "objectId 2: two or more values with the same timestamp"), "iiii"),
+        (error(400, "HttpMessageNotReadableException", "JSON parse error"), "iiii"),
+        (error(400, "MethodArgumentTypeMismatchException", "simulate"), "PPPP"),
+        (error(403, "ForbiddenException", "objectId 2 is disabled."), "apap"),
+        (error(404, "ItemNotFoundException", "objectId 2: the pair does not exist"), "apap"),
+        (error(404, "ItemNotFoundException", "objectId 9: the pair does not exist"), "iiii"),
+        (error(404, "ItemNotFoundException", "nobody named"), "iiii"),
+        (error(401, "BadTokenException", "objectId 2: bad token"), "apap"),
+        (error(200, "BadTokenException", "objectId 2: bad token"), "apap"),
+        (error(404, "Not Found", "no such path"), "PPPP"),
+        (error(500, "Internal Server Error", "crashed midway"), "tttt"),
+        (Reply(413), "iiii"),
+        (Reply(400, b"garbage"), "iiii"),
+        (Reply(403, b"<html></html>", "text/html"), "tttt"),
+    ],
+)
+def test_judge_a_bulk(reply, expected):
+    assert kinds(reply) == expected
+
+
+@pytest.mark.statement(29)
+@pytest.mark.parametrize("form", ["{}", "{}Z"])
+def test_a_time_ahead_is_waited_for_by_the_servers_clock(form):
+    stamps = [form.format(text) for text in ("2024-03-05T14:07:31.250", "2024-03-05T14:07:27.000")]
+    text = "objectId 2: date should be in the past (input='{}', now='{}')".format(*stamps)
+    outcomes = platform().judge(error(400, "WrongParamsException", text), BATCH)
+    assert [type(outcome) for outcome in outcomes] == [Again, Again, Again, Delayed]
+    assert isinstance(outcomes[3], Delayed)
+    assert outcomes[3].wait_s == 4.25
+
+
+def test_a_whole_second_is_recognised_in_its_short_form():
+    batch = [item(1, 1_709_647_650_000), item(1, 1_709_647_651_000)]
+    text = "objectId 1: same timestamp (2024-03-05T14:07:31Z) already exists"
+    assert kinds(error(400, "WrongParamsException", text), batch) == "aD"
+
+
+def test_what_people_read_is_one_short_line():
+    details = "objectId 2: JSON parse error: " + "x" * 5000 + "\n at [Source: (PushbackInputStream); line: 1]"
+    for outcome in platform().judge(error(400, "HttpMessageNotReadableException", details), BATCH):
+        assert isinstance(outcome, Isolate)
+        assert len(outcome.reason) < 300
+        assert outcome.reason.isprintable()
+
+
+def test_an_object_is_a_place():
+    assert BBData.place(None, Object(object=1, token=plain(TOKEN), type="int")) == 1
+    assert platform().limits.readings == 100
+    assert BBData.usual("a.b") is None

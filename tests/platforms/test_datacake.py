@@ -1,0 +1,132 @@
+"""Datacake: the documented batch, and what each answer means."""
+
+import json
+from typing import Any
+
+import pytest
+
+from edged.outcome import Delivered, Isolate, Parked, Permanent, Transient
+from edged.platforms import Item
+from edged.platforms.datacake import Datacake, Field, Options
+from edged.reading import Entry
+from edged.secret import plain
+from edged.transports.http import Reply
+
+TIME_MS = 1_709_647_650_250
+DEVICE = "be525e29-4398-4fc1-a928-dead7fdfe218"
+
+
+def platform(**options: Any) -> Datacake:
+    keys: dict[str, Any] = {"token": plain("made-up-datacake-key"), "device": DEVICE}
+    return Datacake(Options(**keys | options))
+
+
+def item(value=21.37, field="ROOM_TEMP", time_ms=TIME_MS, **target) -> Item:
+    return Item(Entry(1, "s.q", time_ms, value), Field(field=field, **target))
+
+
+@pytest.mark.statement(56)
+@pytest.mark.statement(57)
+@pytest.mark.statement(60)
+def test_the_documented_batch():
+    request = platform().encode([item(), item(True, "DOOR_OPEN")])
+    assert (request.method, request.url) == ("POST", f"https://api.datacake.co/v1/devices/{DEVICE}/record/?batch=true")
+    assert request.headers == {"Authorization": "Token made-up-datacake-key", "Content-Type": "application/json"}
+    assert json.loads(request.body) == [
+        {"field": "ROOM_TEMP", "value": 21.37, "timestamp": "1709647650"},
+        {"field": "DOOR_OPEN", "value": True, "timestamp": "1709647650"},
+    ]
+
+
+def test_another_device_and_another_base():
+    request = platform(url="http://127.0.0.1:80/").encode([item(device="another")])
+    assert request.url == "http://127.0.0.1:80/v1/devices/another/record/?batch=true"
+
+
+@pytest.mark.statement(61)
+@pytest.mark.parametrize(
+    ("value", "wanted", "sent"),
+    [
+        (1.5, None, 1.5),
+        (True, None, True),
+        (1.5, "int", 2),
+        (3, "float", 3.0),
+        (1, "bool", True),
+        (1.5, "string", "1.5"),
+    ],
+)
+def test_values_by_type(value, wanted, sent):
+    (entry,) = json.loads(platform().encode([item(value, type=wanted)]).body)
+    assert (type(entry["value"]), entry["value"]) == (type(sent), sent)
+
+
+@pytest.mark.statement(62)
+@pytest.mark.statement(63)
+def test_limits():
+    limits = platform().limits
+    assert (limits.readings, limits.per_target, limits.target_interval, limits.resolution_ms) == (100, 1, 1.1, 1000)
+
+
+def test_a_place_is_a_field_of_a_device_whatever_its_type():
+    options = platform().options
+    assert Datacake.place(options, Field(field="A", type="int")) == Datacake.place(
+        options, Field(field="A", device=DEVICE)
+    )
+    assert Datacake.place(options, Field(field="A")) != Datacake.place(options, Field(field="A", device="another"))
+    assert Datacake.route(options, Field(field="A")) == DEVICE
+
+
+UNKNOWN = b'{"detail":"Field does not exist: A","code":"FIELD_DOES_NOT_EXIST"}'
+
+
+@pytest.mark.statement(66)
+@pytest.mark.parametrize(
+    ("reply", "one", "two"),
+    [
+        (Reply(200, b'{"success":true}'), Delivered, Delivered),
+        (Reply(200), Delivered, Delivered),
+        (Reply(201, b"[]"), Delivered, Delivered),
+        (Reply(202, b"garbage \xff"), Delivered, Delivered),
+        (Reply(204), Delivered, Delivered),
+        (Reply(200, b"<html></html>", "text/html"), Transient, Transient),
+        (Reply(400, b'{"detail":"no"}'), Permanent, Isolate),
+        (Reply(400, b'[{},{"value":["not FLOAT"]}]'), Permanent, Isolate),
+        (Reply(400, UNKNOWN), Parked, Isolate),
+        (Reply(400, b'{"detail": "%s", "code": "FIELD_DOES_NOT_EXIST"}' % (b"x" * 500)), Parked, Isolate),
+        (Reply(401), Parked, Parked),
+        (Reply(401, b'{"detail":"Invalid token."}'), Parked, Parked),
+        (Reply(403, b'{"detail":"no"}'), Parked, Parked),
+        (Reply(404, b'{"detail":"Not found."}'), Parked, Parked),
+        (Reply(413), Permanent, Isolate),
+        (Reply(429, b'{"detail":"Request was throttled."}', "", 1.0), Transient, Transient),
+        (Reply(500), Transient, Transient),
+        (Reply(502, b"<html></html>", "text/html"), Transient, Transient),
+    ],
+)
+def test_judge(reply, one, two):
+    assert [type(outcome) for outcome in platform().judge(reply, [item()])] == [one]
+    assert [type(outcome) for outcome in platform().judge(reply, [item(), item(field="B")])] == [two, two]
+
+
+@pytest.mark.pain("G7")
+@pytest.mark.statement(62)
+@pytest.mark.parametrize(("asked", "waits"), [(0.0, 1.1), (1.0, 1.1), (30.0, 30.0)])
+def test_too_many_requests_wait_at_least_the_interval(asked, waits):
+    (outcome,) = platform().judge(Reply(429, b"{}", "", asked), [item()])
+    assert isinstance(outcome, Transient)
+    assert outcome.wait_s == waits
+
+
+@pytest.mark.statement(59)
+def test_an_unknown_field_parks_its_series_only():
+    (outcome,) = platform().judge(Reply(400, UNKNOWN), [item(field="TYPO")])
+    assert isinstance(outcome, Parked)
+    assert not outcome.whole
+    assert "check field TYPO" in outcome.reason
+
+
+def test_usual_name_and_cautions():
+    assert Datacake.usual("greenhouse-2.temperature") == "GREENHOUSE_2_TEMPERATURE"
+    assert Datacake.caution(platform().options) == []
+    beyond = platform(min_write_interval=0.5, max_entries_per_field=2).options
+    assert {key for key, _ in Datacake.caution(beyond)} == {"min_write_interval", "max_entries_per_field"}

@@ -1,0 +1,98 @@
+"""The choice of readings for a request, within what the platform bears."""
+
+from typing import Any
+
+import pytest
+
+from edged.platforms import Limits, Platform
+from edged.reading import Entry
+from edged.sending.batch import Selection
+
+NOW_MS = 1_709_647_650_250
+
+
+class Routed(Platform):
+    """Targets are `route/place`."""
+
+    @classmethod
+    def route(cls, options: Any, target: Any) -> object:
+        return target.partition("/")[0]
+
+
+def select(*entries: Entry, pause=lambda place: 0.0, sent_slots=(), now_ms=NOW_MS, **limits) -> Selection:
+    selection = Selection(
+        Routed(None),
+        Limits(**{"readings": 100} | limits),
+        lambda series: series if "/" in series else f"there/{series}",
+        pause,
+        dict(sent_slots),
+        now_ms,
+    )
+    closed = set()
+    for entry in entries:  # as the queue does: a series is left out from the first reading that does not fit
+        if entry.series not in closed and not selection.fits(entry):
+            closed.add(entry.series)
+    return selection
+
+
+def entry(seq: int, series: str = "a", time_ms: int | None = None) -> Entry:
+    return Entry(seq, series, NOW_MS - 100_000 + 1000 * seq if time_ms is None else time_ms, seq)
+
+
+def values(selection: Selection) -> list[Any]:
+    return [parcel.item.entry.value for parcel in selection.parcels]
+
+
+def test_as_many_as_a_request_holds():
+    assert values(select(*(entry(n) for n in range(9)), readings=4)) == [0, 1, 2, 3]
+
+
+def test_as_many_targets_as_a_request_holds():
+    entries = [entry(1, "a"), entry(2, "b"), entry(3, "c"), entry(4, "a"), entry(5, "c"), entry(6, "b")]
+    assert values(select(*entries, targets=2)) == [1, 2, 4, 6]
+
+
+@pytest.mark.statement(63)
+def test_one_reading_of_a_target_in_a_request():
+    assert values(select(entry(1, "a"), entry(2, "a"), entry(3, "b"), per_target=1)) == [1, 3]
+
+
+def test_one_route_in_a_request():
+    entries = [entry(1, "x/a"), entry(2, "y/a"), entry(3, "x/b"), entry(4, "y/b")]
+    assert values(select(*entries)) == [1, 3]
+
+
+@pytest.mark.statement(62)
+def test_a_place_that_was_just_written_waits_and_no_other():
+    selection = select(entry(1, "a"), entry(2, "b"), pause=lambda place: 0.7 if place == "there/a" else 0.0)
+    assert (values(selection), selection.waits) == ([2], [0.7])
+
+
+@pytest.mark.statement(64)
+def test_the_last_of_a_second_wins_and_the_others_are_merged():
+    times = [NOW_MS - 9000, NOW_MS - 8900, NOW_MS - 8800, NOW_MS - 5000]
+    selection = select(*(entry(n, "a", time_ms) for n, time_ms in enumerate(times)), resolution_ms=1000)
+    assert values(selection) == [2, 3]
+    assert [[merged.value for merged in parcel.merged] for parcel in selection.parcels] == [[0, 1], []]
+
+
+@pytest.mark.statement(64)
+def test_what_comes_late_for_a_second_that_was_sent_is_merged():
+    slot = (NOW_MS - 9000) // 1000
+    entries = [entry(1, "a", slot * 1000 + 900), entry(2, "a", slot * 1000 + 1900)]
+    selection = select(*entries, sent_slots=[("there/a", slot)], resolution_ms=1000)
+    assert ([late.value for late in selection.late], values(selection)) == ([1], [2])
+
+
+@pytest.mark.statement(64)
+def test_a_second_that_is_not_over_waits():
+    selection = select(entry(1, "a", NOW_MS - 100), resolution_ms=1000)
+    assert (values(selection), selection.waits) == ([], [0.75])
+
+
+def test_a_stamp_far_ahead_is_no_reason_to_wait():
+    assert values(select(entry(1, "a", NOW_MS + 3_600_000), resolution_ms=1000)) == [1]
+
+
+def test_without_a_resolution_nothing_waits():
+    assert values(select(entry(1, "a", NOW_MS), entry(2, "a", NOW_MS + 1), entry(3, "a", NOW_MS + 5000))) == [1, 2, 3]
