@@ -8,9 +8,8 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from edged.errors import NoAnswer, SecretUnreadable
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
@@ -20,6 +19,7 @@ from edged.secret import redact
 from edged.sending.backoff import Backoff
 from edged.sending.batch import Parcel, Selection
 from edged.sending.mapping import Mapping
+from edged.sending.status import Status
 from edged.store.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -29,16 +29,6 @@ _TAKE = 10_000  # readings looked at for one request; far more than any request 
 _BUG_S = 60.0
 _ABANDON_S = 1.0
 _GATHER_S = 1.0  # a request that is not full waits so long after the one before, for more to go with it
-
-
-@dataclass
-class Status:
-    """How a destination is doing, for people."""
-
-    state: str = "ok"  # "waiting", "backing-off", "parked"
-    last_error: str = ""
-    last_delivery_ms: int | None = None
-    parked: dict[str, str] = field(default_factory=dict)  # series -> reason
 
 
 class Sender:
@@ -57,7 +47,7 @@ class Sender:
         on_outcome: Callable[[Entry, Outcome], None] = lambda entry, outcome: None,
     ) -> None:
         """`on_outcome` hears each reading's final fate.  Times are passed in so that tests take none."""
-        self.status = Status()
+        self.status = Status(queue.name)
         self.queue = queue
         self._platform = platform
         self._mapping = mapping
@@ -70,7 +60,7 @@ class Sender:
         self._on_outcome = on_outcome
         self._transport: Transport | None = None
         self._batch: list[Parcel] = []  # taken and not settled, in order
-        self._requests: deque[list[Parcel]] = deque()  # the batch in the parts in which it is to be sent
+        self._requests: list[list[Parcel]] = []  # the batch in the parts in which it is to be sent
         self._more = False  # the last batch had to leave something out that could follow at once
         self._idle = False  # waiting for readings, not for a time
         self._failures = 0  # transient ones in a row
@@ -80,7 +70,6 @@ class Sender:
         self._held: dict[str, float] = {}  # series -> time until which it is left out (parked, delayed)
         self._written: dict[object, float] = {}  # place -> end of the last request that wrote to it
         self._sent_slots: dict[object, int] = {}
-        self._remarks: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"send {queue.name}", daemon=True)
 
@@ -115,7 +104,7 @@ class Sender:
                 wait = self.step()
             except Exception:  # a bug; this destination must not stand still for it for ever
                 log.exception("%s: a bug interrupts its sending; please report it", self.queue.name)
-                self._batch, self._requests = [], deque()
+                self._batch, self._requests = [], []
                 self._resume = self._monotonic() + _BUG_S
                 continue
             if wait > 0:
@@ -138,11 +127,13 @@ class Sender:
         parcels = self._requests[0]
         if (wait := self._pacing(parcels, now)) > 0:
             return wait
-        outcomes = self._send(parcels)
+        if (outcomes := self._send(parcels)) is None:
+            self._requests[:1] = _halves(parcels)
+            return 0.0
         self._last_request = self._monotonic()
         for parcel in parcels:
             self._written[self._place(parcel)] = self._last_request
-        self._requests.popleft()
+        del self._requests[0]
         self._apply(parcels, outcomes)
         return 0.0
 
@@ -170,7 +161,7 @@ class Sender:
             return 0.0
         self._idle = True
         waits = [until - now for until in self._held.values()] + selection.waits
-        self.status.state = "waiting" if waits else "ok"
+        self.status.rests(waiting=bool(waits))
         return max(0.001, min(waits, default=math.inf))
 
     def _place(self, parcel: Parcel) -> object:
@@ -185,13 +176,13 @@ class Sender:
         free = [self._free_at(self._place(parcel)) for parcel in parcels]
         return max([*free, self._last_request + self._limits.request_interval]) - now
 
-    def _send(self, parcels: list[Parcel]) -> list[Outcome]:
-        """One exchange; everything that can happen to it is an outcome."""
+    def _send(self, parcels: list[Parcel]) -> list[Outcome] | None:
+        """One exchange; everything that can happen to it is an outcome.  None: it is too large, and is not sent."""
         items = [parcel.item for parcel in parcels]
         try:
             request = self._platform.encode(items)
             if len(items) > 1 and len(getattr(request, "body", b"")) > self._limits.body:
-                return [Isolate("the request would be too large")] * len(items)
+                return None
             if self._transport is None:
                 self._transport = self._platform.connect(self._wire)
             return self._platform.judge(self._transport.exchange(request), items)
@@ -216,19 +207,20 @@ class Sender:
                     transient = outcome if isinstance(outcome, Transient) else transient
                     behind = any(other.series == parcel.series for other in split)
                     (split if behind else unsent).append(parcel)
+                case Isolate(reason) if len(parcels) == 1:
+                    parcel.fate = Permanent(reason)  # there is nobody else to blame
                 case Isolate():
                     split.append(parcel)
                 case Delayed(reason, wait_s):
                     self._held[parcel.series] = max(self._held.get(parcel.series, 0.0), now + wait_s)
-                    self._say("delayed", reason)
+                    self.status.say_once("delayed", reason)
                 case Parked(reason, whole):
                     if whole:
                         parked = outcome
                     else:
-                        self._park(parcel.series, reason, now)
-        half = (len(split) + 1) // 2
-        parts = [part for part in (unsent, split[:half], split[half:]) if part]
-        self._requests.extendleft(reversed(parts))
+                        self._held[parcel.series] = now + PARKED_S
+                        self.status.parks_series(parcel.series, reason)
+        self._requests[:0] = [part for part in (unsent, *_halves(split)) if part]
         self._settle()
         self._drop_held()
         if parked:
@@ -236,7 +228,8 @@ class Sender:
         elif transient:
             self._back_off(transient, now)
         else:
-            self._recovered()
+            self._failures = 0
+            self.status.answered(self.queue.queued)
 
     def _settle(self) -> None:
         """Settles what is decided, series by series up to the first reading that is not."""
@@ -255,76 +248,37 @@ class Sender:
         for earlier in parcel.merged:
             self.queue.settle(earlier, merged=True)
         if isinstance(fate, Permanent):
-            reason = redact(fate.reason)
-            self.queue.settle(entry, reason=reason, response=redact(fate.response))
-            self._say("refused", f"{entry.series}: {reason}; the reading is kept as a dead letter")
+            self.queue.settle(entry, reason=redact(fate.reason), response=redact(fate.response))
+            self.status.refused(entry.series, fate.reason)
         else:
             self.queue.settle(entry)
             self._sent_slots[self._place(parcel)] = entry.time_ms // self._limits.resolution_ms
-            self.status.last_delivery_ms = self._now_ms()
-            self._unpark(entry.series)
-            if isinstance(fate, Delivered) and fate.remark:
-                self._say("remark", fate.remark)
+            self.status.delivered(entry.series, self._now_ms(), fate.remark if isinstance(fate, Delivered) else "")
         self._on_outcome(entry, fate)
 
     def _drop_held(self) -> None:
         """Forgets what is under way of series that are held; it is still queued, and is taken again afterwards."""
         self._batch = [parcel for parcel in self._batch if parcel.series not in self._held]
         parts = ([parcel for parcel in part if parcel.series not in self._held] for part in self._requests)
-        self._requests = deque(part for part in parts if part)
-
-    def _park(self, series: str, reason: str, now: float) -> None:
-        self._held[series] = now + PARKED_S
-        if series not in self.status.parked:
-            self.status.parked[series] = reason = redact(reason)
-            self.status.last_error = reason
-            log.warning(
-                "%s: %s is parked: %s; its readings are kept and tried again every hour",
-                self.queue.name,
-                series,
-                reason,
-                extra={"destination": self.queue.name, "series": series},
-            )
-
-    def _unpark(self, series: str) -> None:
-        if self.status.parked.pop(series, None) is not None:
-            extra = {"destination": self.queue.name, "series": series}
-            log.warning("%s: %s is delivered again", self.queue.name, series, extra=extra)
+        self._requests = [part for part in parts if part]
 
     def _park_all(self, reason: str, now: float) -> None:
         self._resume = now + PARKED_S
-        self._batch, self._requests = [], deque()
+        self._batch, self._requests = [], []
         if self._transport is not None:
             self._transport.close()
             self._transport = None  # a secret may be another one by then
-        self._trouble("parked", reason, "all readings are kept; tried again every hour, at a restart and at a reload")
+        self.status.parks(reason)
 
     def _back_off(self, outcome: Transient, now: float) -> None:
         self._failures += 1
         self._resume = now + max(outcome.wait_s, self._backoff.delay(self._failures))
-        self._trouble("backing-off", outcome.reason, "all readings are kept; trying on")
+        self.status.backs_off(outcome.reason)
 
-    def _trouble(self, state: str, reason: str, then: str) -> None:
-        """Notes that nothing gets through; logged when it begins, and when it becomes another kind."""
-        reason = redact(reason)
-        if self.status.state != state:
-            log.warning(
-                "%s: cannot deliver: %s; %s", self.queue.name, reason, then, extra={"destination": self.queue.name}
-            )
-        self.status.state, self.status.last_error = state, reason
 
-    def _recovered(self) -> None:
-        if self.status.state in ("parked", "backing-off"):
-            extra = {"destination": self.queue.name}
-            log.warning("%s: delivers again; %d waiting", self.queue.name, self.queue.queued, extra=extra)
-        self._failures = 0
-        self.status.state = "ok"
-
-    def _say(self, kind: str, text: str) -> None:
-        """Logs the first of a kind; what repeats is counted elsewhere."""
-        if kind not in self._remarks:
-            self._remarks.add(kind)
-            log.warning("%s: %s", self.queue.name, redact(text), extra={"destination": self.queue.name})
+def _halves(parcels: list[Parcel]) -> list[list[Parcel]]:
+    half = (len(parcels) + 1) // 2
+    return [parcels[:half], parcels[half:]]
 
 
 def stop_all(senders: Iterable[Sender], grace_s: float) -> None:

@@ -1,0 +1,74 @@
+"""How a destination is doing, for people: what is said of it when that changes, and what can be asked at any time."""
+
+import logging
+
+from edged.secret import redact
+
+log = logging.getLogger(__name__)
+
+
+class Status:
+    """Of one destination.  A trouble is said when it begins and when it is over, not on every try; no secret is."""
+
+    def __init__(self, destination: str) -> None:
+        self.state = "ok"  # "waiting", "backing-off", "parked"
+        self.last_error = ""
+        self.last_delivery_ms: int | None = None
+        self.parked: dict[str, str] = {}  # series -> reason
+        self._destination = destination
+        self._said: set[str] = set()
+
+    def backs_off(self, reason: str) -> None:
+        """Nothing gets through at the moment."""
+        self._trouble("backing-off", reason, "all readings are kept; trying on")
+
+    def parks(self, reason: str) -> None:
+        """Nothing will get through until a person has repaired it."""
+        self._trouble("parked", reason, "all readings are kept; tried again every hour, at a restart and at a reload")
+
+    def parks_series(self, series: str, reason: str) -> None:
+        """One series will not get through until a person has repaired it."""
+        reason = redact(reason)
+        if series not in self.parked:
+            self._log(f"{series} is parked: {reason}; its readings are kept and tried again every hour", series)
+        self.parked[series] = self.last_error = reason
+
+    def delivered(self, series: str, time_ms: int, remark: str = "") -> None:
+        """A reading of the series got through; `remark`: its answer was a yes, but an unusual one."""
+        self.last_delivery_ms = time_ms
+        if self.parked.pop(series, None) is not None:
+            self._log(f"{series} is delivered again", series)
+        if remark:
+            self.say_once("remark", remark)
+
+    def refused(self, series: str, reason: str) -> None:
+        """A reading was refused for good."""
+        self.last_error = redact(reason)
+        self.say_once("refused", f"{series}: {reason}; the reading is kept as a dead letter")
+
+    def answered(self, queued: int) -> None:
+        """The platform speaks to us, whatever it says."""
+        if self.state in ("parked", "backing-off"):
+            self._log(f"delivers again; {queued} waiting")
+        self.state = "ok"
+
+    def rests(self, *, waiting: bool) -> None:
+        """There is nothing to send now; `waiting`: for a time, not for readings."""
+        if self.state not in ("parked", "backing-off"):  # those end with an answer only
+            self.state = "waiting" if waiting else "ok"
+
+    def say_once(self, kind: str, text: str) -> None:
+        """Logs the first of its kind."""
+        if kind not in self._said:
+            self._said.add(kind)
+            self._log(text)
+
+    def _trouble(self, state: str, reason: str, then: str) -> None:
+        reason = redact(reason)
+        if self.state != state:
+            self._log(f"cannot deliver: {reason}; {then}")
+        self.state, self.last_error = state, reason
+
+    def _log(self, text: str, series: str = "") -> None:
+        fields = {"destination": self._destination} | ({"series": series} if series else {})
+        log.warning("%s: %s", self._destination, redact(text), extra=fields)
