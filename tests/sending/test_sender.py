@@ -34,7 +34,7 @@ def all_of(outcome: Outcome) -> Callable[[list[Item]], list[Outcome]]:
 
 
 def lines(caplog) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "edged.sending.status"]
+    return [record.getMessage() for record in caplog.records if record.name.startswith("edged.sending.")]
 
 
 # --- delivery and order
