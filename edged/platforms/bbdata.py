@@ -42,13 +42,21 @@ url = "https://bbdata.example.org"
 
     def encode(self, items: Sequence[Item]) -> Request:
         """One measure alone or in an array, by the API's generation."""
+        return self.request(items, simulate=False)
+
+    def request(self, items: Sequence[Item], *, simulate: bool) -> Request:
+        """The request; with `simulate` the server makes every check and stores nothing.
+
+        Written out, since a bare `simulate` counts as false over there, and the data would be stored.
+        """
         measures = [
             measure(item) | ({"comment": c} if (c := item.target.comment) is not None else {}) for item in items
         ]
         single = self.options.api == "input" and len(items) == 1
+        query = f"ack={'true' if self.options.ack else 'false'}" + ("&simulate=true" if simulate else "")
         path = "/objects/values" if self.options.api == "objects" else "/input/measures" + ("" if single else "/bulk")
         return Request(
-            f"{self.options.url.rstrip('/')}{path}?ack={'true' if self.options.ack else 'false'}",
+            f"{self.options.url.rstrip('/')}{path}?{query}",
             dumps(measures[0] if single else measures),
             {"Content-Type": "application/json"},
         )

@@ -10,7 +10,8 @@ from edged.platforms._bbdata import Object
 from edged.platforms.bbdata import BBData, Options
 from edged.reading import Entry, iso
 from edged.secret import plain
-from edged.transports.http import Reply
+from edged.simulation.platforms import open_stand_in
+from edged.transports.http import HttpTransport, Reply
 
 TIME_MS = 1_709_647_650_250
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -53,6 +54,20 @@ def test_the_documented_measures(options, count, path):
     assert request.headers == {"Content-Type": "application/json"}
     single = count == 1 and options.get("api") != "objects"
     assert json.loads(request.body) == (MEASURE if single else [MEASURE, second][:count])
+
+
+@pytest.mark.statement(42)
+@pytest.mark.parametrize("api", ["input", "objects"])
+def test_a_simulated_request_is_checked_like_any_other_and_stores_nothing(api):
+    transport = HttpTransport(10.0)
+    with open_stand_in("bbdata") as stand_in:
+        stand_in.admit({}, [{"object": 4711, "token": TOKEN, "type": "int"}])
+        bbdata = platform(url=stand_in.url, api=api)
+        good, bad = [item(value=5)], [item(value=5.5)]
+        assert bbdata.judge(transport.exchange(bbdata.request(good, simulate=True)), good) == [Delivered()]
+        assert isinstance(bbdata.judge(transport.exchange(bbdata.request(bad, simulate=True)), bad)[0], Permanent)
+        assert stand_in.snapshot() == ([], [])
+    transport.close()
 
 
 @pytest.mark.statement(33)
