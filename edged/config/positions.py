@@ -72,19 +72,20 @@ def clash(text: str, file: str) -> tuple[Path, Place, Place | None]:
     return path, start, None
 
 
-_BLANK = re.compile(r"(?:\s|,|#[^\n]*)*+")  # what may stand between statements, elements and pairs
-_KEY = re.compile(r""""(?:[^"\\]|\\.)*+"|'[^']*+'|[\w-]+""")
+# Loops are written out without possessive repeats: those of groups are wrong in Python 3.11.2, that of Debian 12.
+_BLANK = re.compile(r"[\s,]*(?:#[^\n]*[\s,]*)*")  # what may stand between statements, elements and pairs
+_KEY = re.compile(r""""[^"\\]*(?:\\.[^"\\]*)*"|'[^']*'|[\w-]+""")
 _DOT = re.compile(r"[ \t]*\.[ \t]*")
 _EQUALS = re.compile(r"\s*=\s*")
 _BRACKETS = re.compile(r"\[\[?\s*")
 _SCALAR = re.compile(
-    r'''
-      """ (?: [^"\\] | \\. | "{1,2}(?!") )*+ "{3,5}     # up to two quotes may stand before the closing three
-    | \'\'\' (?: [^'] | '{1,2}(?!') )*+ '{3,5}
-    | " (?: [^"\\] | \\. )*+ "
-    | ' [^']*+ '
+    r"""
+      \"{3} [^"\\]* (?: (?: \\. | \"{1,2}(?!") ) [^"\\]* )* \"{3,5}  # up to two quotes may precede the three
+    | '{3} [^']* (?: '{1,2}(?!') [^']* )* '{3,5}
+    | " [^"\\]* (?: \\. [^"\\]* )* "
+    | ' [^']* '
     | [^,\]}\#\n]+                                      # a number, a boolean, a date (which may hold a space)
-    ''',
+    """,
     re.VERBOSE | re.DOTALL,
 )
 
