@@ -41,10 +41,23 @@ class Authority:
         made = self.folder / f"{name}.pem"
         openssl("req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", request)
         extfile = self._write(f"{name}.ext", f"{extensions}subjectAltName={host}\n")
-        openssl(
-            *("x509", "-req", "-in", request, "-CA", self.ca_file, "-CAkey", self._key, "-set_serial", "7"),
-            *("-days", str(days), "-extfile", extfile, "-out", made),
-        )
+        if days > 0:
+            openssl(
+                *("x509", "-req", "-in", request, "-CA", self.ca_file, "-CAkey", self._key, "-set_serial", "7"),
+                *("-days", str(days), "-extfile", extfile, "-out", made),
+            )
+        else:  # only `openssl ca` takes dates, in the versions of Debian 12 and 13 alike
+            (self.folder / "index").touch()
+            self._write("serial", "07\n")
+            config = self._write(
+                "expired.cnf",
+                f"[ca]\ndefault_ca=d\n[d]\ndatabase={self.folder}/index\nserial={self.folder}/serial\npolicy=p\n[p]\ncommonName=supplied\n",
+            )
+            openssl(
+                *("ca", "-batch", "-notext", "-config", config, "-in", request, "-cert", self.ca_file),
+                *("-keyfile", self._key, "-md", "sha256", "-outdir", self.folder),
+                *("-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-extfile", extfile, "-out", made),
+            )
         return Certificate(made, key)
 
     def _new_key(self, name: str) -> Path:
