@@ -1,11 +1,13 @@
 #!/bin/sh
-# What the tests need from the system beside Python: a real MQTT broker, OpenSSL to make certificates, systemd-analyze.
+# What the tests need from the system beside Python: a real MQTT broker, OpenSSL to make certificates, systemd-analyze,
+# time zones.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
 need mosquitto mosquitto
 need openssl openssl
 need systemd-analyze systemd
+[ -e /usr/share/zoneinfo/Europe/Berlin ] || missing="$missing tzdata"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ]; then
   as_root=""

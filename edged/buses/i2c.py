@@ -22,7 +22,7 @@ _DEVICES = "/sys/bus/i2c/devices"
 _I2C_TIMEOUT = 0x0702  # ioctl; its argument counts 10 ms
 _LONGEST_S = 1.0  # of a transaction, the kernel's own default: no chip stretches the clock longer than 0.15 s
 
-_SILENT = "nobody answers; check its wiring, its power and its address (edged scan)"
+_SILENT = "nobody answers; check its wiring, its power and its address (i2cdetect -y N shows who answers on bus N)"
 _FAULT = {  # adapters differ in what they say where nobody acknowledges, so nothing depends on one number
     errno.EREMOTEIO: _SILENT,
     errno.ENXIO: _SILENT,
@@ -128,14 +128,8 @@ def simulated(bus: int | str) -> str | None:
     return bus.partition(":")[2] if isinstance(bus, str) else None
 
 
-def open_bus(bus: int | str) -> Wire:
-    """The process's one bus of that number or, simulated, of that name.  Nothing is opened before it is used."""
-    name = simulated(bus)
-    if name is not None:
-        from edged.simulation.bus import open_bus as open_simulated  # here, since only demonstrations need it
-
-        return open_simulated(name)
-    number = int(bus)
+def open_bus(number: int) -> Wire:
+    """The process's one bus of that number.  Nothing is opened before it is used."""
     with _lock:
         if number not in _buses:
             _buses[number] = LinuxBus(number)

@@ -35,9 +35,10 @@ def run(options: argparse.Namespace) -> int:
     logging.getLogger("edged").setLevel(logging.CRITICAL)  # what is wrong stands in the result
     sensors = [config.sensors[name] for name in options.sensors or config.sensors]
     parts = [(sensor, make_sampler(sensor, lambda readings, offset_ms: None)) for sensor in sensors]
+    hanging: set[Sampler] = set()  # their threads are in their devices still
     try:
         while True:
-            read_once([(lane_of(sensor), sampler) for sensor, sampler in parts])
+            hanging |= read_once([(lane_of(sensor), sampler) for sensor, sampler in parts if sampler not in hanging])
             _print(parts, options.json)
             if not options.watch:
                 return FAILED if any(sampler.health.error for _, sampler in parts) else DONE

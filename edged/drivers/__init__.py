@@ -79,7 +79,7 @@ class Driver:
 
 
 class EventDriver(Driver):
-    """A device that reports by itself as well."""
+    """A device that reports by itself as well.  A read has the time of its end, in line with its events."""
 
     def listen(self, emit: Callable[[Values], None]) -> bool:
         """Calls `emit` from a thread of its own at each event until closed.  False: the options ask for no events."""

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 10.0  # the clock is looked at so often, for a step that moves the schedule
 _STEP_S = 0.5  # what is more than a slewed clock does between two looks
+_BUG_S = 30.0  # a sensor in whose way there is a bug of ours waits so long
 
 
 class _Event(NamedTuple):
@@ -80,7 +81,12 @@ class Lane:
 
     def _run(self) -> None:
         while (event := self._next()) is not None:
-            self.step(event)
+            try:
+                self.step(event)
+            except Exception:  # the other sensors of the bus go on
+                log.exception("%s: a bug in reading it; please report it", event.sampler.name)
+                again = self._monotonic() + _BUG_S
+                self._push(event.sampler, again, again, begins=True)
         with self._changed:
             samplers = {event.sampler for event in self._events} | set(self._leaving)
         for sampler in samplers:
@@ -106,7 +112,7 @@ class Lane:
             log.warning("the clock was set by %+.1f s; schedules follow it", offset - self._offset)
             now = self._monotonic()
             for index, event in enumerate(self._events):
-                if event.begins:
+                if event.begins and not event.sampler.health.failures:  # a new try after a failure is off the schedule
                     at = event.sampler.schedule.after(-math.inf, now, offset)
                     self._events[index] = event._replace(at=at, due=at)
             heapq.heapify(self._events)
@@ -121,9 +127,11 @@ class Lane:
             self._push(sampler, now + wait, event.due, begins=False)
             return
         failures = sampler.health.failures
-        earliest = now + retry_pause(failures) if failures else now
-        due = sampler.schedule.after(event.due, earliest, self._offset)
-        if failures and math.isinf(due):
-            due = earliest  # it reports by itself, once it can be opened
-        sampler.missed += sampler.schedule.between(event.due, due)
-        self._push(sampler, due, due, begins=True)
+        again = now + retry_pause(failures) if failures else now
+        due = sampler.schedule.after(event.due, again, self._offset)
+        missed = sampler.schedule.between(event.due, due)
+        sampler.missed += missed
+        if failures:  # tried again whatever its schedule; what is counted as missed by then is not counted again
+            self._push(sampler, again, again if missed else event.due, begins=True)
+        else:
+            self._push(sampler, due, due, begins=True)

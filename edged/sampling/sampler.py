@@ -1,6 +1,7 @@
 """One sensor's way from its driver to the store: read, shape, put."""
 
 import logging
+import threading
 from collections.abc import Callable
 
 from edged.drivers import Driver, EventDriver, Read
@@ -51,11 +52,15 @@ class Sampler:
         self._began = 0.0
         self._listening = False
         self._again = False  # the read under way is the second try
+        self._taking = threading.Lock()  # from looking at the clock until put, so that a series is in order
+        self._event_bug = False  # taking the last event failed
+        self._given_up = False
 
     def begin(self, now: float) -> float | None:
         """Begins a read; returns the seconds until it can go on, None where it is over."""
         self._began = now
         self._again = False
+        self.last = {}
         return self._try(now)
 
     def _try(self, now: float) -> float | None:
@@ -71,9 +76,11 @@ class Sampler:
                 self._driver = self._make()
             if self._read is None:
                 self._read = self._driver.read()
-            return next(self._read)
-        except StopIteration as stop:
-            self._done(stop.value)
+            try:
+                return next(self._read)
+            except StopIteration as stop:
+                values: Values = stop.value
+            self._done(values)
             return None
         except SensorError as error:
             return self._failed(error, now)
@@ -84,21 +91,31 @@ class Sampler:
 
     def _done(self, values: Values) -> None:
         self._read = None
-        self.take(values, *self._moment)
-        self.health.good()
+        with self._taking:
+            # An event during the read is in the store already: what follows it has a later time.
+            self.take(values, *(self._clocks() if isinstance(self._driver, EventDriver) else self._moment))
         if isinstance(self._driver, EventDriver) and not self._listening:
             self._listening = self._driver.listen(self._event)
+        if not self._given_up:
+            self.health.good()
 
     def _event(self, values: Values) -> None:
         """Takes the values of an event; in the driver's thread, which must not end by a bug of ours."""
         try:
-            self.take(values, *self._clocks())
+            with self._taking:
+                self.take(values, *self._clocks())
+            self._event_bug = False
         except Exception:
-            log.exception("%s: a bug in taking an event; please report it", self.name)
+            if not self._event_bug:
+                log.exception("%s: a bug in taking an event; please report it", self.name)
+            self._event_bug = True
 
     def take(self, values: Values, time_ms: int, boot_ms: int) -> None:
-        """Shapes the values of one moment and puts what is left of them into the store."""
-        readings = []
+        """Shapes the values of one moment and puts what is left of them into the store.
+
+        Raises TypeError where one of them is of a type that no reading has: then none of them is put.
+        """
+        readings = {}
         for quantity, raw in values.items():
             shaping = self._shaping(quantity)
             if shaping is None:
@@ -106,10 +123,10 @@ class Sampler:
             value: Value | None = shaping.shape(raw)
             self.health.in_range(quantity, raw, value is not None)
             if value is not None:
-                self.last[quantity] = Reading(f"{self.name}.{quantity}", time_ms, value)
-                readings.append(self.last[quantity])
-        if readings:
-            self._put(readings, time_ms - boot_ms)
+                readings[quantity] = Reading(f"{self.name}.{quantity}", time_ms, value)
+        if readings and not self._given_up:
+            self.last.update(readings)
+            self._put(list(readings.values()), time_ms - boot_ms)
 
     def _failed(self, error: SensorError, now: float) -> float | None:
         """Ends the read; a reply that came damaged is worth a second try at once."""
@@ -117,8 +134,16 @@ class Sampler:
         if isinstance(error, CorruptReply) and not self._again and now - self._began < self.timeout_s / 2:
             self._again = True
             return self._try(now)
-        self.health.failed(error)
+        if not self._given_up:
+            self.health.failed(error)
         return None
+
+    def give_up(self, error: str) -> None:
+        """For a thread that waits for a read in vain: it failed, and nothing that still comes of it is taken."""
+        with self._taking:
+            self._given_up = True
+            self._driver = None  # left to the thread that hangs in it
+        self.health.failed(error)
 
     def close(self) -> None:
         """Lets go of the device; the next read opens it again."""
@@ -129,3 +154,6 @@ class Sampler:
                 driver.close()
             except (SensorError, OSError) as error:
                 log.debug("%s: closing: %s", self.name, error)
+            except Exception:
+                if not self.health.failures:
+                    log.exception("%s: a bug in closing its driver; please report it", self.name)

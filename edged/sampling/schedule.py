@@ -1,10 +1,18 @@
-"""When a sensor is due.  Pure: `now` is monotonic, in s; `offset` is the wall clock's time minus it."""
+"""When a sensor is due.  `now` is monotonic, in s; `offset` is the wall clock's time minus it.
+
+Pure, but for the system's time zone.
+"""
 
 import math
+import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
+
+LOCALTIME = Path("/etc/localtime")
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,15 @@ class Cron:
     expression: str
 
     def after(self, due: float, now: float, offset: float) -> float:
-        """The first time of the expression behind both `due` and `now`."""
-        wall = datetime.fromtimestamp(max(now, due) + offset).astimezone()
-        return next(CronSim(self.expression, wall)).timestamp() - offset
+        """The first time of the expression behind both `due` and `now`; infinite where there is none.
+
+        An hour that summer time skips is made up for at its end.  Of one that comes twice the first counts, unless the
+        minute or the hour starts with `*`.
+        """
+        earliest = max(now, due) + offset
+        times = CronSim(self.expression, datetime.fromtimestamp(earliest, system_zone()))
+        # In the second of two such hours cronsim begins with the times of the first.
+        return next((at for time in times if (at := time.timestamp()) > earliest), math.inf) - offset
 
     def between(self, due: float, following: float) -> int:
         """Not counted."""
@@ -55,6 +69,21 @@ class Never:
     def between(self, due: float, following: float) -> int:
         """None."""
         return 0
+
+
+def system_zone() -> tzinfo:
+    """As TZ has it, else /etc/localtime, else UTC: with its rules, since an offset alone is wrong from a change on."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        pass  # a path, or rules instead of a name
+    try:
+        with LOCALTIME.open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return UTC
 
 
 Schedule = Every | Cron | Never

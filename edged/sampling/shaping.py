@@ -16,9 +16,11 @@ class Shaping:
     decimals: int | None = None  # None: as it comes
 
     def shape(self, raw: Value) -> Value | None:
-        """The value; None where it is out of range or no number at all."""
+        """The value; None where it is out of range or not finite.  Raises TypeError where it is no `Value` at all."""
         if isinstance(raw, (bool, str)):
             return raw
+        if not isinstance(raw, (int, float)):  # a driver's bug: one such value would keep the store from being written
+            raise TypeError(f"a {type(raw).__name__} is no reading")
         value = raw if (self.scale, self.offset) == (1.0, 0.0) else raw * self.scale + self.offset
         if not is_real(value):
             return None

@@ -204,11 +204,9 @@ def test_one_transfer_at_a_time():
     assert order == ["first begins", "first ends", "second"]
 
 
-def test_one_bus_a_number_and_a_name(monkeypatch):
+def test_one_bus_a_number(monkeypatch):
     monkeypatch.setattr(i2c, "_buses", {})
     assert i2c.open_bus(1) is i2c.open_bus(1) is not i2c.open_bus(2)
-    assert i2c.open_bus("sim") is simulation.open_bus("")
-    assert i2c.open_bus("sim:attic") is simulation.open_bus("attic")
     assert [i2c.simulated(bus) for bus in (1, "sim", "sim:attic")] == [None, "", "attic"]
 
 
@@ -216,6 +214,13 @@ def test_a_simulated_bus_speaks_the_same():
     chip = Chip(simulation.SimulatedBus("attic"), "sim:attic", 0x76, 5)
     with pytest.raises(NoReply, match=r"^I2C bus sim:attic, address 0x76: nobody answers"):
         chip.read(1)
+
+
+def test_who_is_silent_is_looked_for_with_a_command_that_exists():
+    chip = Chip(simulation.SimulatedBus("attic"), "sim:attic", 0x76, 5)
+    with pytest.raises(NoReply, match=r"i2cdetect -y N") as caught:
+        chip.read(1)
+    assert "edged scan" not in str(caught.value)
 
 
 def test_two_reads_must_agree(chip, node):
@@ -249,7 +254,7 @@ def test_smbus2_is_loaded_by_a_real_bus_only():
     code = (
         "import sys, edged.drivers.bme280 as d\n"
         "from edged.buses import i2c\n"
-        "i2c.open_bus(1), i2c.open_bus('sim')\n"
+        "i2c.open_bus(1)\n"
         "assert 'smbus2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from edged.cli import main
+from edged.errors import NoReply
 from tests.cli import SENSORS, config, databoom
 
 ABSENT = '[sensors.absent]\ndriver = "bme280"\nbus = 250\ninterval = "1s"\n'
@@ -37,7 +38,7 @@ def test_values_for_people(tmp_path, capsys):
 
 def test_shaping_applies(tmp_path, capsys):
     shaping = '[sensors.board]\ndriver = "host"\ninterval = 1\n[sensors.board.quantities]\n'
-    shaping += "uptime = { scale = 0, offset = 7, round = 0 }\nload_1m = { enabled = false }\n"
+    shaping += "uptime = { scale = 1e-9, offset = 7, round = 0 }\nload_1m = { enabled = false }\n"
     assert main(["read", "--json", "--config", str(config(tmp_path, shaping))]) == 0
     quantities = json.loads(capsys.readouterr().out)["board"]["quantities"]
     assert quantities["uptime"] == {"value": 7.0, "unit": "s"}
@@ -84,6 +85,26 @@ def test_again_and_again(tmp_path, capsys, monkeypatch):
     assert len(lines) == 3
     for line in lines:
         assert "uptime" in json.loads(line)["board"]["quantities"]
+
+
+def test_again_and_again_a_lost_sensor_has_no_values(tmp_path, capsys, monkeypatch):
+    pauses = []
+
+    def lost(self):
+        raise NoReply("gone")
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        monkeypatch.setattr("edged.drivers.host.Host.read", lost)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    board = '[sensors.board]\ndriver = "host"\ninterval = 1\n'
+    monkeypatch.setattr("time.sleep", sleep)
+    assert main(["read", "--watch", "--json", "--config", str(config(tmp_path, board))]) == 130
+    first, second = (json.loads(line)["board"] for line in capsys.readouterr().out.splitlines())
+    assert first["quantities"]
+    assert second == {"time": None, "quantities": {}, "error": "gone"}
 
 
 @pytest.mark.parametrize("as_json", [False, True])

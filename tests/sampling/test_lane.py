@@ -2,9 +2,12 @@
 
 import heapq
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,7 @@ from edged.errors import CorruptReply, NoReply
 from edged.reading import Reading, Values
 from edged.sampling.lane import Lane
 from edged.sampling.sampler import Sampler
-from edged.sampling.schedule import Every, Never
+from edged.sampling.schedule import Cron, Every, Never
 from edged.sampling.shaping import Shaping
 
 START = 1_000_000_000.0  # the wall clock when the monotonic one is 0: on every grid
@@ -299,3 +302,189 @@ def test_limits_are_said_once_and_the_end_of_it_too(caplog):
         "a.x: 900.0 is out of range and not sent",
         "a.x: in range again",
     ]
+
+
+def bugs(caplog) -> int:
+    return len([record for record in caplog.records if record.exc_info])
+
+
+class Deaf(EventDriver):
+    """Can be read, but not listened to."""
+
+    error: Exception = NoReply("no edge detection")
+
+    def read(self):
+        yield from ()
+        return {"state": False}
+
+    def listen(self, emit):
+        raise self.error
+
+
+class DeafByBug(Deaf):
+    error = RuntimeError("queue")
+
+
+class Nothing(Driver):
+    def read(self):
+        yield from ()
+
+
+class Unclosable(Driver):
+    def read(self):
+        yield from ()
+        raise NoReply("silent")
+
+    def close(self):
+        raise RuntimeError("not open")
+
+
+@pytest.mark.guarantee(5)
+@pytest.mark.parametrize(
+    ("driver", "error", "tracebacks"),
+    [
+        (Deaf, "no edge detection", 0),
+        (DeafByBug, "a bug in its driver: RuntimeError", 1),
+        (Nothing, "a bug in its driver: AttributeError", 1),
+        (Unclosable, "silent", 1),
+    ],
+)
+def test_whatever_a_driver_raises_the_others_of_its_bus_go_on(caplog, driver, error, tracebacks):
+    bench = Bench()
+    bad = bench.sensor("bad", driver)
+    bench.sensor("good", Quick)
+    bench.run(until=10.5)
+    assert bad.health.error == error
+    assert bad.health.failures == 4  # 0, 1, 3, 7 s
+    assert len(bench.times("good.x")) == 11
+    assert bugs(caplog) == tracebacks
+    assert len([record for record in caplog.records if "lost" in record.message]) == 1
+
+
+@pytest.mark.parametrize("value", [Decimal("21.5"), b"x", None, [1.0]])
+def test_what_is_no_value_never_reaches_the_store(caplog, value):
+    class Odd(Driver):
+        def read(self):
+            yield from ()
+            return {"x": 1.0, "y": value}
+
+    bench = Bench()
+    sampler = bench.sensor("odd", Odd)
+    bench.run(until=10.5)
+    assert bench.put == []
+    assert sampler.last == {}
+    assert sampler.health.error == "a bug in its driver: TypeError"
+    assert bugs(caplog) == 1
+
+
+def test_nor_does_that_of_an_event(caplog):
+    bench = Bench()
+    bench.sensor("door", Button, interval=None)
+    bench.run(until=1.0)
+    events: list[dict[str, Any]] = [{"state": b"x"}, {"state": b"y"}, {"state": True}]
+    for event in events:
+        bench.emit(event)
+    assert [reading.value for reading in bench.put] == [False, True]
+    assert bugs(caplog) == 1
+
+
+@pytest.mark.guarantee(5)
+def test_a_bug_of_ours_does_not_end_the_lane(caplog):
+    read = threading.Event()
+
+    class Seen(Quick):
+        def read(self):
+            yield from ()
+            read.set()
+            return {"x": 1.0}
+
+    class Broken(Every):
+        def after(self, due, now, offset):
+            raise ValueError("a bug")
+
+    bench = Bench()
+    bench.sensor("bad", Quick).schedule = Broken(1.0)
+    bench.sensor("good", Seen)
+    bench.lane.start()
+    assert read.wait(5)
+    bench.lane.stop(5)
+    assert bugs(caplog) == 1
+    assert [event.at for event in bench.lane._events if event.sampler.name == "bad"] == [30.0]
+
+
+class Debounced(Button):
+    """Measures 0.5 s after its begin; an event comes meanwhile."""
+
+    def read(self):
+        yield 0.25
+        if self.options.emit is not print:
+            self.options.emit({"state": True})
+        yield 0.25
+        return {"state": False}
+
+
+def test_a_read_of_what_reports_events_is_behind_those_that_came_meanwhile():
+    bench = Bench()
+    bench.sensor("door", Debounced, interval=10.0)
+    bench.run(until=11.0)
+    assert bench.times("door.state") == [0.5, 10.25, 10.5]
+    assert [reading.value for reading in bench.put] == [False, True, False]
+
+
+def test_what_was_good_before_is_not_the_last_of_a_failed_read():
+    bench = Bench()
+    values = iter([{"x": 1.0}])
+
+    class Once(Driver):
+        def read(self):
+            yield from ()
+            return next(values, None)
+
+    sampler = bench.sensor("a", Once)
+    bench.run(until=0.5)
+    assert list(sampler.last) == ["x"]
+    bench.run(until=1.0)
+    assert sampler.last == {}
+
+
+class FailsAt(Driver):
+    """Fails for 100 s from its second read on, at 1 h."""
+
+    def read(self):
+        yield from ()
+        if 3600 <= self.options.time.now < 3700:
+            raise NoReply("silent")
+        return {"x": 1.0}
+
+
+@pytest.mark.pain("E3")
+@pytest.mark.parametrize("schedule", [Every(3600.0), Cron("0 * * * *")])
+def test_a_sensor_that_is_read_rarely_is_tried_again_soon_and_is_back_on_its_schedule(monkeypatch, schedule):
+    monkeypatch.setenv("TZ", "UTC")
+    bench = Bench(Time(wall_offset=1_000_000_800.0))  # a full hour
+    sampler = bench.sensor("a", FailsAt, interval=3600.0)
+    sampler.schedule = schedule
+    bench.run(until=3 * 3600.0)
+    times = [reading.time_ms / 1000 - 1_000_000_800 for reading in bench.put]
+    assert times[0] == 0
+    assert 3700 <= times[1] <= 3730
+    assert times[2:] == [7200, 10_800]
+    assert sampler.missed == 0
+
+
+def test_an_outage_counts_what_was_missed_once():
+    bench = Bench()
+    sampler = bench.sensor("roof", Flaky)  # tried at 0, 1, 3, 7, 15, 31
+    bench.run(until=40.5)
+    assert len(bench.times("roof.x")) == 10
+    assert 24 <= sampler.missed <= 31
+
+
+def test_a_step_of_the_clock_does_not_put_off_the_next_try():
+    bench = Bench()
+    sampler = bench.sensor("door", Flaky, interval=None)
+    bench.run(until=16.0)
+    bench.time.wall_offset += 1000.0
+    bench.lane._realign()
+    bench.run(until=40.0)
+    assert sampler.health.error == ""

@@ -1,11 +1,13 @@
 """When a sensor is due: no drift, no burst, no stall."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edged.sampling import schedule
 from edged.sampling.schedule import Cron, Every, Never, retry_pause
 
 OFFSET = 1_700_000_000.0  # what the wall clock is ahead of the monotonic one
@@ -54,13 +56,7 @@ def test_an_early_wake_up_does_not_fire_twice():
 
 @pytest.fixture
 def berlin(monkeypatch):
-    import time
-
     monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def fires(expression: str, start: float, count: int) -> list[float]:
@@ -83,6 +79,47 @@ def test_cron_over_both_changes_of_summer_time():
     for change in (1_774_746_000, 1_792_890_000):
         times = fires("*/30 * * * *", change - 3600.5, 6)
         assert times == [change - 3600 + 1800 * n for n in range(6)]
+
+
+# 00:00 UTC of the day of the change
+@pytest.mark.parametrize(("day", "before", "after"), [(1_774_742_400, 1, 2), (1_792_886_400, 2, 1)])
+@pytest.mark.pain("C6")
+@pytest.mark.usefixtures("berlin")
+def test_once_a_day_is_at_the_same_hour_over_both_changes(day, before, after):
+    noon = day + 12 * 3600
+    assert fires("0 12 * * *", day - 86_400, 3) == [
+        noon - 86_400 - before * 3600,
+        noon - after * 3600,
+        noon + 86_400 - after * 3600,
+    ]
+
+
+@pytest.mark.pain("C6")
+@pytest.mark.usefixtures("berlin")
+def test_once_a_day_in_the_hour_that_is_skipped_or_comes_twice():
+    # skipped: at its end, 03:00, which is 01:00 UTC; then 02:30 of summer time
+    spring, autumn = 1_774_746_000, 1_792_890_000
+    assert fires("30 2 * * *", spring - 7200, 2) == [spring, spring + 23.5 * 3600]
+    # twice: the first
+    assert fires("30 2 * * *", autumn - 7200, 2) == [autumn - 1800, autumn - 1800 + 25 * 3600]
+    # begun in the second of the two hours: not the first again, which has passed
+    assert fires("30 2 * * *", autumn + 600, 2) == [autumn + 24.5 * 3600, autumn + 48.5 * 3600]
+
+
+@pytest.mark.pain("C6")
+def test_the_zone_is_that_of_tz_or_of_the_system_or_utc(monkeypatch, tmp_path):
+    noon = [1_774_778_400, 1_774_778_400 + 86_400]  # 2026-03-29 and 30, 10:00 UTC
+    monkeypatch.setattr(schedule, "LOCALTIME", Path("/usr/share/zoneinfo/Europe/Berlin"))
+    for name in ("", "Europe/Berlin", ":Europe/Berlin", "/etc/localtime", "CET-1CEST,M3.5.0,M10.5.0/3", "Europe"):
+        monkeypatch.setenv("TZ", name)
+        assert fires("0 12 * * *", 1_774_742_400, 2) == noon
+    monkeypatch.delenv("TZ")
+    assert fires("0 12 * * *", 1_774_742_400, 2) == noon
+    for content in (None, b"no zone"):
+        monkeypatch.setattr(schedule, "LOCALTIME", tmp_path / "localtime")
+        if content:
+            (tmp_path / "localtime").write_bytes(content)
+        assert fires("0 12 * * *", 1_774_742_400, 1) == [1_774_742_400 + 12 * 3600]
 
 
 def test_events_only_are_never_due():

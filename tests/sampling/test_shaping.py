@@ -1,6 +1,7 @@
 """What a raw value becomes."""
 
 import math
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,13 @@ def test_shaping(shaping, raw, value):
 @pytest.mark.parametrize("raw", [math.nan, math.inf, -math.inf])
 def test_no_nan_and_no_infinity_is_ever_a_reading(raw):
     assert Shaping().shape(raw) is None
+
+
+@pytest.mark.parametrize("raw", [Decimal("21.5"), b"21.5", None, [21.5], 1j])
+def test_what_is_no_value_at_all_is_a_bug(raw):
+    for shaping in (Shaping(), Shaping(scale=2, low=0, decimals=1)):
+        with pytest.raises(TypeError, match=f"a {type(raw).__name__} is no reading"):
+            shaping.shape(raw)
 
 
 @pytest.mark.guarantee(11)
