@@ -24,7 +24,6 @@ ALLOWED = {  # within a level: (importer, imported) -> why
     ("edged.config.config", "edged.sending.backoff"): "declared where it is used",
     ("edged.config.config", "edged.sending.mapping"): "a destination's series table, made once from the config",
     ("edged.config.reader", "edged.sending.mapping"): "the same",
-    ("edged.buses.i2c", "edged.simulation.bus"): "the type of a simulated bus, which stands in for a true one",
     ("edged.secret", "edged.errors"): "words of the words",
 }
 HEAVY = {  # module -> the only ones that may import it at their head
@@ -122,17 +121,37 @@ print(*sys.modules)
 """
 
 
-def test_the_daemon_loads_only_what_its_config_needs(tmp_path):
+DATABOOM = """\
+platform = "databoom"
+url = "http://127.0.0.1:1/"
+device = "d"
+token = { env = "HOME" }
+series = { "*" = true }
+"""
+MQTT = """\
+platform = "bbdata-mqtt"
+host = "127.0.0.1"
+port = 1
+client_id = "bbdata_test"
+series = { "board.load_1m" = { object = 1, token = "0123456789abcdef0123456789abcdef" } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("destination", "needed", "unneeded"),
+    [(DATABOOM, {"requests"}, {"paho"}), (MQTT, {"paho"}, {"requests", "urllib3"})],
+    ids=["HTTP", "MQTT"],
+)
+def test_the_daemon_loads_only_what_its_config_needs(tmp_path, destination, needed, unneeded):
     path = tmp_path / "config.toml"
     path.write_text(
         f'[daemon]\nstate_dir = "{tmp_path}/state"\n[sensors.board]\ndriver = "host"\ninterval = "1s"\n'
-        '[destinations.d]\nplatform = "databoom"\nurl = "http://127.0.0.1:1/"\ndevice = "d"\n'
-        'token = { env = "HOME" }\nseries = { "*" = true }\n'
+        f"[destinations.d]\n{destination}"
     )
     command = [sys.executable, "-c", _CODE, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert loaded >= {"edged", "requests", "persistqueue"}
-    assert loaded & {"paho", "rich", "gpiozero", "lgpio", "smbus2"} == set()
+    assert loaded >= {"edged", "persistqueue"} | needed
+    assert loaded & ({"rich", "gpiozero", "lgpio", "smbus2"} | unneeded) == set()
     assert not any(name.startswith("edged.simulation") for name in done.stdout.split())

@@ -89,6 +89,10 @@ class Platform:
         """What becomes of each of the items of the request that got this reply."""
         raise NotImplementedError(type(self))
 
+    def refuses(self, item: Item) -> Outcome | None:
+        """What can be known without asking the platform; None: nothing is wrong.  Raises SecretUnreadable."""
+        return None
+
     @classmethod
     def usual(cls, series: str) -> str | None:
         """The platform's usual name for a series (`true` in the config); None: it has to be given."""
@@ -112,6 +116,11 @@ class Platform:
     @classmethod
     def check(cls, options: Any) -> Sequence[tuple[str, str]]:
         """What is wrong with options that are each of the right type: (key, message)."""
+        return ()
+
+    @classmethod
+    def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
+        """What the platform will not take of a target, which its answer would tell too late: (key, message)."""
         return ()
 
     @classmethod

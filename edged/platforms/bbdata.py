@@ -13,8 +13,9 @@ from typing import Any, Literal
 from edged.options import Url, option
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item, Limits
-from edged.platforms._bbdata import Object, measure, timestamp
-from edged.platforms._http import HttpPlatform, dumps, parsed, response, verdict
+from edged.platforms._bbdata import Object, check_object, measure, timestamp
+from edged.platforms._http import HttpPlatform, response, verdict
+from edged.platforms._json import dumps, parsed
 from edged.transports.http import Reply, Request, line
 
 
@@ -63,21 +64,33 @@ url = "https://bbdata.example.org"
 
     def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
         """Names the culprit where the answer does; its neighbours are innocent."""
-        answer = parsed(reply)
+        answer = parsed(reply.body)
         exception = line(str(answer["exception"])) if isinstance(answer, dict) and "exception" in answer else ""
         # The older generation's statuses are not documented: a bad token is one whatever the status.
         if exception and (400 <= reply.status < 500 or exception == "BadTokenException") and not reply.is_html:
             return _refused(reply, exception, answer.get("details"), items)
-        outcome = verdict(reply, len(items))
+        outcome = verdict(reply, len(items), refuses_in_json=True)
         if outcome is None:
-            echoed = len(answer) if isinstance(answer, list) else int(isinstance(answer, dict) and not exception)
-            outcome = Delivered() if echoed == len(items) else Transient("the answer does not echo what was sent")
+            echoes = not exception and _echoes(answer, items)
+            outcome = Delivered() if echoes else Transient("the answer does not echo what was sent")
         return [outcome] * len(items)
 
     @classmethod
     def place(cls, options: Any, target: Any) -> object:
         """The object."""
         return target.object
+
+    @classmethod
+    def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
+        """The lengths of token and comment."""
+        return check_object(target)
+
+
+def _echoes(answer: Any, items: Sequence[Item]) -> bool:
+    """Whether the answer names the items' objects in their order, as a number or a text: a portal's JSON does not."""
+    echoed = answer if isinstance(answer, list) else [answer]
+    named = [str(each.get("objectId")) if isinstance(each, dict) else "" for each in echoed]
+    return named == [str(item.target.object) for item in items]
 
 
 def _refused(reply: Reply, exception: str, details: Any, items: Sequence[Item]) -> list[Outcome]:
@@ -108,7 +121,7 @@ def _refused(reply: Reply, exception: str, details: Any, items: Sequence[Item]) 
         return [Parked(said)] * len(items)
     if "does not match the unit" in text and sum(of_object) == 1:
         return culprits(lambda item: True, Permanent(said, response(reply)))
-    outcome = verdict(reply, len(items)) or Isolate(said)
+    outcome = verdict(reply, len(items), refuses_in_json=True) or Isolate(said)
     return [outcome] * len(items)
 
 
@@ -123,8 +136,8 @@ def _invalid(said: str, details: dict[str, Any], reply: Reply, items: Sequence[I
         if match is None or index >= len(items):
             return [Permanent(said, response(reply)) if len(items) == 1 else Isolate(said)] * len(items)
         message = line(str(message))
-        if match[2] in ("token", "objectId"):  # an identifier: to be repaired, not buried
-            outcomes[index] = Parked(f"{match[2]}: {message}; check object and token", whole=False)
+        if match[2] in ("token", "objectId", "comment"):  # of the config: to be repaired, not buried
+            outcomes[index] = Parked(f"{match[2]}: {message}; check object, token and comment", whole=False)
         elif not isinstance(outcomes[index], Parked):
             outcomes[index] = Permanent(f"HTTP {reply.status}: {match[2]}: {message}", response(reply))
     return outcomes

@@ -4,14 +4,17 @@ Source: BBData documentation, "submit-measures" and "components".  The broker co
 digest ends in an error queue over there, so what is published has to be right.
 """
 
+import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from edged.options import Template, option
+from edged.outcome import Outcome
 from edged.platforms import Item, Limits, Wire
-from edged.platforms._bbdata import Object, measure
-from edged.platforms._http import dumps
+from edged.platforms._bbdata import Object, check_object, measure, refused
+from edged.platforms._json import dumps
 from edged.platforms._mqtt import MqttPlatform
 from edged.secret import Secret, public
 from edged.transports.mqtt import Broker, Message
@@ -65,6 +68,10 @@ host = "mqtt.example.org"
         payloads = [measure(item) | {"comment": item.target.comment or "", "owner": None} for item in items]
         return tuple(Message(options.topic, dumps(payload), options.qos) for payload in payloads)
 
+    def refuses(self, item: Item) -> Outcome | None:
+        """What the platform would throw away without a word.  Raises SecretUnreadable."""
+        return refused(item)
+
     @classmethod
     def place(cls, options: Any, target: Any) -> object:
         """The object."""
@@ -72,8 +79,10 @@ host = "mqtt.example.org"
 
     @classmethod
     def check(cls, options: Any) -> Sequence[tuple[str, str]]:
-        """The broker's rules for client ids, and MQTT's for topics (3.1.1, section 4.7)."""
+        """A host's form, the broker's rules for client ids, and MQTT's for topics (3.1.1, section 4.7)."""
         problems = []
+        if not _is_host(options.host):
+            problems.append(("host", f"{options.host!r} is no host's name or address; the port is a key of its own"))
         if not options.client_id.startswith(CLIENT_ID) or options.client_id == CLIENT_ID:
             problems.append(("client_id", f'{options.client_id!r} does not begin with "{CLIENT_ID}" and a name'))
         if not options.topic or options.topic.startswith("$") or set(options.topic) & set("+#\0"):
@@ -83,8 +92,21 @@ host = "mqtt.example.org"
         return problems
 
     @classmethod
+    def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
+        """The lengths of token and comment."""
+        return check_object(target)
+
+    @classmethod
     def caution(cls, options: Any) -> Sequence[tuple[str, str]]:
         """What may lose readings."""
         if options.qos == 0:
             return [("qos", "with QoS 0 nothing is confirmed: readings that are lost on the way stay lost")]
         return ()
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name (no URL, no port, no empty label) or an address."""
+    try:
+        return bool(re.fullmatch(r"[^\s/:@.]+(\.[^\s/:@.]+)*\.?", text) or ipaddress.IPv6Address(text))
+    except ValueError:
+        return False

@@ -10,7 +10,8 @@ from typing import Any
 from edged.options import Seconds, Template, Url, option
 from edged.outcome import Delivered, Isolate, Outcome
 from edged.platforms import Item, Limits
-from edged.platforms._http import HttpPlatform, dumps, parsed, verdict
+from edged.platforms._http import HttpPlatform, verdict
+from edged.platforms._json import dumps, parsed
 from edged.reading import Value, utc
 from edged.secret import Secret
 from edged.transports.http import Reply, Request, line
@@ -64,11 +65,11 @@ device = "0abc12def3"
 
     def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
         """All or nothing: one outcome for all.  An unusual message is isolated once, then taken for a yes."""
-        outcome = verdict(reply, len(items)) or self._accepted(reply, len(items))
+        outcome = verdict(reply, len(items), refuses_in_json=True) or self._accepted(reply, len(items))
         return [outcome] * len(items)
 
     def _accepted(self, reply: Reply, count: int) -> Outcome:
-        answer = parsed(reply)
+        answer = parsed(reply.body)
         message = answer.get("message") if isinstance(answer, dict) else None
         if message in (None, ALL_WELL):
             return Delivered()

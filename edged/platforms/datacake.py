@@ -11,13 +11,16 @@ from typing import Any, Literal
 from edged.options import Seconds, Template, Url, option
 from edged.outcome import Delivered, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item, Limits
-from edged.platforms._http import HttpPlatform, dumps, verdict
+from edged.platforms._http import HttpPlatform, verdict
+from edged.platforms._json import dumps
 from edged.platforms._value import as_type
 from edged.secret import Secret
 from edged.transports.http import Reply, Request
 
-# How a backend of this kind names a field that it does not have; to be repaired in the config, so not buried.
-_UNKNOWN_FIELD = re.compile(r"FIELD_DOES_NOT_EXIST|field\b.{0,80}\b(does not exist|unknown|not found)", re.IGNORECASE)
+# How a backend of this kind may say that it lacks a field, which it names; an "invalid field value" is another thing.
+_UNKNOWN_FIELD = re.compile(
+    r"\b(unknown|invalid|no such) field\b(?! (value|type))|\bfield\b.{0,80}\bdoes not exist", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,14 @@ device = "be525e29-4398-4fc1-a928-dead7fdfe218"
         )
 
     def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
-        """All or nothing; any 2xx is a yes, with or without a body."""
-        outcome = verdict(reply, len(items)) or Delivered()
+        """All or nothing; any 2xx is a yes, with or without a body.  A refused device concerns its own series only."""
+        outcome = verdict(reply, len(items), refuses_in_json=False) or Delivered()
         match outcome:
             case Transient(reason, wait_s) if reply.status == 429:
                 outcome = Transient(reason, max(wait_s, self.options.min_write_interval))
-            case Permanent(reason, answer) if _UNKNOWN_FIELD.search(answer):
+            case Parked(reason) if reply.status in (403, 404):
+                outcome = Parked(f"{reason} (device {self.route(self.options, items[0].target)})", whole=False)
+            case Permanent(reason, answer) if _misses(items[0].target.field, answer):
                 outcome = Parked(f"{reason}; check field {items[0].target.field}", whole=False)
         return [outcome] * len(items)
 
@@ -102,6 +107,15 @@ device = "be525e29-4398-4fc1-a928-dead7fdfe218"
         }
         warning = "Datacake takes one write a second and field; more may be dropped"
         return [(key, warning) for key, is_beyond in beyond.items() if is_beyond]
+
+
+def _misses(field: str, answer: str) -> bool:
+    """Whether the answer to a reading alone calls its field unknown: to be repaired in the config, so not buried."""
+    if "FIELD_DOES_NOT_EXIST" in answer:  # the platform's own code
+        return True
+    name = rf"(?<!\w){re.escape(field)}(?!\w)"
+    plainly = rf"\b(?i:field)\W{{1,4}}{name}\W{{1,4}}((is|was) )?(unknown|not found)\b(?! \w)"
+    return bool(re.search(plainly, answer) or (re.search(name, answer) and _UNKNOWN_FIELD.search(answer)))
 
 
 def entry(item: Item) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Request:
     """What goes out."""
 
     url: str
-    body: bytes
-    headers: Mapping[str, str] = field(repr=False)  # they hold credentials
+    body: bytes = field(repr=False)  # may hold credentials
+    headers: Mapping[str, str] = field(repr=False)  # they do
     method: str = "POST"
 
 
@@ -123,7 +123,7 @@ class HttpTransport:
             )
 
     def _open(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.trust_env = False
         session.headers.update({"User-Agent": "edged", "Accept": "application/json"})
         adapter = _Adapter(context(self._ca_file), self._link)
@@ -182,6 +182,13 @@ class _Link:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
         except OSError:
             return  # closed already
+
+
+class _Session(requests.Session):
+    """Even where it may not follow a redirect, `requests` would read the whole body and resolve the location."""
+
+    def get_redirect_target(self, resp: Any) -> None:
+        """None: a redirect is an answer like any other."""
 
 
 class _Adapter(HTTPAdapter):

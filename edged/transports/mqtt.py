@@ -76,7 +76,7 @@ class MqttTransport:
             except NoAnswer:
                 self.close()
                 raise
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a host that is none
                 self.close()
                 raise NoAnswer(str(error) or type(error).__name__) from error
             if refused:

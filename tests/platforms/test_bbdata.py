@@ -8,8 +8,9 @@ from edged.outcome import Again, Delayed, Delivered, Isolate, Parked, Permanent,
 from edged.platforms import Item
 from edged.platforms._bbdata import Object
 from edged.platforms.bbdata import BBData, Options
+from edged.platforms.bbdata_mqtt import BBDataMqtt
 from edged.reading import Entry, iso
-from edged.secret import plain
+from edged.secret import from_env, plain
 from edged.simulation.platforms import open_stand_in
 from edged.transports.http import HttpTransport, Reply
 
@@ -112,6 +113,9 @@ LEGACY_ECHO = MEASURE | {"timestamp": "2024-03-05T14:07:30.250", "comment": None
         (Reply(200, b"[]"), Transient),
         (Reply(200, json.dumps([ECHO, ECHO]).encode()), Transient),
         (Reply(200, b'"ok"'), Transient),
+        (Reply(200, b'{"status":"login","url":"http://portal"}'), Transient),
+        (Reply(200, json.dumps(ECHO | {"objectId": 4712}).encode()), Transient),
+        (Reply(200, json.dumps(ECHO | {"objectId": "4711"}).encode()), Delivered),
         (Reply(200, b"<html>log in</html>", "text/html"), Transient),
         (error(200, "WrongParamsException", "objectId 4711: no"), Transient),
         (error(200, "BadTokenException", "objectId 4711: bad token"), Parked),
@@ -121,7 +125,7 @@ LEGACY_ECHO = MEASURE | {"timestamp": "2024-03-05T14:07:30.250", "comment": None
         (error(400, "WrongParamsException", {"token": "size must be between 32 and 32"}), Parked),
         (error(400, "WrongParamsException", {"objectId": "must not be null"}), Parked),
         (error(400, "WrongParamsException", {"value": "must not be empty"}), Permanent),
-        (error(400, "WrongParamsException", {"comment": "size must be between 0 and 1024"}), Permanent),
+        (error(400, "WrongParamsException", {"comment": "size must be between 0 and 1024"}), Parked),
         (error(400, "WrongParamsException", {"_values[0].value": "must not be empty"}), Permanent),
         (error(400, "WrongParamsException", {"_values": "must not be empty"}), Permanent),
         (error(400, "WrongParamsException", {"_values[7].value": "must not be empty"}), Permanent),
@@ -154,6 +158,10 @@ LEGACY_ECHO = MEASURE | {"timestamp": "2024-03-05T14:07:30.250", "comment": None
         (Reply(301), Parked),
         (Reply(400), Permanent),
         (Reply(413), Permanent),
+        (Reply(413, b"<html>Too Large</html>", "text/html"), Permanent),
+        (Reply(400, b"Client sent an HTTP request to an HTTPS server.\n", "text/plain"), Parked),
+        (Reply(400, b"no such virtual host", "text/plain"), Parked),
+        (Reply(407, b"proxy", "text/plain"), Parked),
         (Reply(502, b"<html>Bad Gateway</html>", "text/html"), Transient),
         (Reply(503), Transient),
     ],
@@ -177,6 +185,10 @@ BATCH = [item(1), item(2), item(3), item(2, TIME_MS + 1000)]
 AGAIN = Again()
 
 
+def echo(*objects) -> Reply:
+    return Reply(200, json.dumps([ECHO | {"objectId": number} for number in objects]).encode())
+
+
 def kinds(reply: Reply, items=None) -> str:
     """A letter an outcome: Delivered D, Again a, Isolate i, Parked series p, Parked whole P, X permanent, l delayed."""
     letters = {Delivered: "D", Again: "a", Isolate: "i", Permanent: "X", Delayed: "l", Transient: "t"}
@@ -189,11 +201,15 @@ def kinds(reply: Reply, items=None) -> str:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (Reply(200, json.dumps([ECHO] * 4).encode()), "DDDD"),
-        (Reply(200, json.dumps([ECHO] * 3).encode()), "tttt"),
+        (echo(1, 2, 3, 2), "DDDD"),
+        (echo("1", "2", 3, 2), "DDDD"),
+        (echo(1, 2, 3), "tttt"),
+        (echo(2, 1, 3, 2), "tttt"),
+        (echo(1, 2, 3, None), "tttt"),
+        (Reply(200, b"[1, 2, 3, 2]"), "tttt"),
         (Reply(200, json.dumps(ECHO).encode()), "tttt"),
         (error(400, "WrongParamsException", {"_values[1].value": "must not be empty"}), "aXaa"),
-        (error(400, "WrongParamsException", {"_values[0].token": "size", "_values[3].comment": "size"}), "paaX"),
+        (error(400, "WrongParamsException", {"_values[0].token": "size", "_values[3].comment": "size"}), "paap"),
         (error(400, "WrongParamsException", {"_values[1].token": "size", "_values[1].value": "empty"}), "apaa"),
         (error(400, "WrongParamsException", {"_values[1].value": "empty", "_values[1].token": "size"}), "apaa"),
         (error(400, "WrongParamsException", {"[2].value": "must not be empty"}), "aaXa"),
@@ -223,7 +239,8 @@ def kinds(reply: Reply, items=None) -> str:
         (error(404, "Not Found", "no such path"), "PPPP"),
         (error(500, "Internal Server Error", "crashed midway"), "tttt"),
         (Reply(413), "iiii"),
-        (Reply(400, b"garbage"), "iiii"),
+        (Reply(400, b"garbage"), "PPPP"),
+        (Reply(413, b"<html></html>", "text/html"), "iiii"),
         (Reply(403, b"<html></html>", "text/html"), "tttt"),
     ],
 )
@@ -260,3 +277,31 @@ def test_an_object_is_a_place():
     assert BBData.place(None, Object(object=1, token=plain(TOKEN), type="int")) == 1
     assert platform().limits.readings == 100
     assert BBData.usual("a.b") is None
+
+
+def test_a_comment_that_is_too_long_parks_its_object_only():
+    (outcome,) = platform().judge(error(400, "WrongParamsException", {"comment": "size"}), [item(comment="c" * 1025)])
+    assert isinstance(outcome, Parked)
+    assert not outcome.whole
+    assert "check object, token and comment" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"),
+    [
+        ({}, []),
+        ({"comment": "x" * 1024}, []),
+        ({"comment": "x" * 1025}, ["comment"]),
+        ({"comment": "\N{GRINNING FACE}" * 512}, []),
+        ({"comment": "\N{GRINNING FACE}" * 513}, ["comment"]),  # two UTF-16 units each
+        ({"token": plain("f" * 31)}, ["token"]),
+        ({"token": plain("f" * 33), "comment": "x" * 1025}, ["token", "comment"]),
+        ({"token": from_env("NONESUCH")}, []),
+    ],
+)
+@pytest.mark.parametrize("declared", [BBData, BBDataMqtt])
+def test_what_no_object_can_have_is_seen_in_the_config(declared, keys, wrong):
+    target = Object(**{"object": 1, "token": plain(TOKEN)} | keys)
+    problems = declared.caution_target(target)
+    assert [key for key, _ in problems] == wrong
+    assert not any("ffff" in message for _, message in problems)

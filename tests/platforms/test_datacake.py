@@ -97,7 +97,11 @@ UNKNOWN = b'{"detail":"Field does not exist: A","code":"FIELD_DOES_NOT_EXIST"}'
         (Reply(401, b'{"detail":"Invalid token."}'), Parked, Parked),
         (Reply(403, b'{"detail":"no"}'), Parked, Parked),
         (Reply(404, b'{"detail":"Not found."}'), Parked, Parked),
+        (Reply(400, b"Client sent an HTTP request to an HTTPS server.\n", "text/plain"), Parked, Parked),
+        (Reply(400, b"no JSON", "text/plain"), Permanent, Isolate),
+        (Reply(410), Parked, Parked),
         (Reply(413), Permanent, Isolate),
+        (Reply(413, b"<html>413 Request Entity Too Large</html>", "text/html"), Permanent, Isolate),
         (Reply(429, b'{"detail":"Request was throttled."}', "", 1.0), Transient, Transient),
         (Reply(500), Transient, Transient),
         (Reply(502, b"<html></html>", "text/html"), Transient, Transient),
@@ -123,6 +127,39 @@ def test_an_unknown_field_parks_its_series_only():
     assert isinstance(outcome, Parked)
     assert not outcome.whole
     assert "check field TYPO" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('{"detail":"Unknown field: FOO"}', Parked),
+        ('{"FOO":["Invalid field."]}', Parked),
+        ('{"detail":"no such field FOO"}', Parked),
+        ('{"detail":"Field \'FOO\' not found."}', Parked),
+        ('[{"field":["Object with identifier=FOO does not exist."]}]', Parked),
+        ('{"detail":"x","code":"FIELD_DOES_NOT_EXIST"}', Parked),
+        ('{"detail":"field FOO: value of the unit not found"}', Permanent),
+        ('{"detail":"field FOO: unknown value"}', Permanent),
+        ('{"detail":"invalid field value for FOO"}', Permanent),
+        ('{"detail":"unknown field: FOO_2"}', Permanent),
+        ('{"detail":"unknown field: timestamp"}', Permanent),
+        ('{"FOO":["A valid number is required."]}', Permanent),
+    ],
+)
+def test_only_an_unknown_field_waits_for_a_person(said, expected):
+    (outcome,) = platform().judge(Reply(400, said.encode()), [item(field="FOO")])
+    assert type(outcome) is expected
+
+
+@pytest.mark.parametrize(("status", "whole"), [(401, True), (403, False), (404, False), (405, True)])
+def test_a_refused_device_parks_its_own_series_only(status, whole):
+    outcomes = platform().judge(
+        Reply(status, b'{"detail":"no"}'), [item(device="typo"), item(field="B", device="typo")]
+    )
+    for outcome in outcomes:
+        assert isinstance(outcome, Parked)
+        assert outcome.whole is whole
+        assert ("device typo" in outcome.reason) is not whole
 
 
 def test_usual_name_and_cautions():

@@ -1,6 +1,5 @@
 """What holds for each platform, so that a new one is tested before it has a test of its own."""
 
-import dataclasses
 import json
 from typing import Any, get_args, get_origin
 
@@ -90,7 +89,7 @@ def test_no_secret_is_where_it_does_not_belong(name):
     shown = [repr(chosen.options), str(chosen.options), repr(items(chosen, 3))]
     if name in HTTP:
         shown.append(request.url)
-        shown.append(repr(dataclasses.replace(request, body=b"")))
+        shown.append(repr(request))
     else:
         assert isinstance(chosen, MqttPlatform)
         shown += [repr(request), repr(chosen.broker(platforms.Wire(1, None, "")))]
@@ -202,7 +201,7 @@ def test_any_reply_is_an_outcome_for_each_reading(name, reply, count):
             200 <= reply.status < 300
             or reply.status in (401, 403, 408, 425, 429)
             or reply.status >= 500
-            or reply.is_html
+            or (reply.is_html and reply.status != 413)
         ):
             assert not isinstance(outcome, Permanent)
         if isinstance(outcome, Delayed):

@@ -330,6 +330,27 @@ def test_a_redirect_is_an_answer(transport):
         assert other.connections == 0
 
 
+@pytest.mark.parametrize("location", ["http://[bad/", "//", "http://a:b/", "\xff"])
+def test_a_location_that_is_none_is_not_looked_at(transport, location):
+    with Server(reply(302, b"moved", f"Location: {location}")) as server:
+        assert transport.exchange(post(server.url)) == Reply(302, b"moved")
+
+
+def test_a_redirects_body_is_not_read_to_its_end(transport):
+    sent = 0
+
+    def flood(connection):
+        nonlocal sent
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 100000000\r\n\r\n")
+        for _ in range(1000):
+            connection.sendall(b"x" * 100_000)
+            sent += 100_000
+
+    with Server(flood) as server:
+        assert transport.exchange(post(server.url)) == Reply(302, b"x" * MOST_BODY)
+    assert sent < 20_000_000
+
+
 def test_the_environment_changes_nothing(monkeypatch, tmp_path, transport):
     with Server(reply()) as proxy, Server(reply()) as server:
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
@@ -523,5 +544,6 @@ def test_an_excerpt_is_one_short_line_without_secrets():
         assert "0123" not in excerpt
 
 
-def test_headers_are_not_in_a_representation():
+def test_neither_headers_nor_body_are_in_a_representation():
     assert "made-up-token" not in repr(post("http://127.0.0.1/"))
+    assert "made-up-token" not in repr(Request("http://127.0.0.1/", b'{"token":"made-up-token"}', {}))

@@ -140,6 +140,15 @@ def test_a_broker_that_is_down_gives_no_answer(tls):
     transport.close()
 
 
+@pytest.mark.parametrize("host", ["", "mqtt..example.org", "a" * 64 + ".example.org", "a\0b"])
+def test_a_host_that_is_none_gives_no_answer_each_time(tls, host):
+    transport = MqttTransport(Broker(host, 8883, "bbdata_test", "bbdata", "bbdata", ca_file=tls.ca_file), 5.0)
+    for _ in range(2):  # no dead connection is left in use
+        with pytest.raises(NoAnswer):
+            transport.exchange(messages(1))
+    transport.close()
+
+
 @pytest.mark.parametrize("silent", ["before TLS", "after TLS"])
 def test_a_silent_broker_is_given_up(tls, silent):
     with FakeBroker(tls.good if silent == "after TLS" else None, refuse_with=None) as fake:
