@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edged import board, clock
 from edged.config.config import Config, Destination, Sensor
 from edged.drivers import Driver
+from edged.errors import StoreUnusable
 from edged.outcome import Outcome
 from edged.platforms import Wire
 from edged.reading import Entry, Reading
@@ -23,7 +24,8 @@ from edged.store.log import Log
 
 log = logging.getLogger(__name__)
 
-# A stop takes 5 s at most: 1 s for lanes, this for requests under way, 1 s for abandoning them.
+# A stop takes 5 s at most: for lanes, for requests under way, and 1 s for abandoning those.
+_LANE_S = 1.0
 _REQUEST_S = 2.5
 
 
@@ -53,7 +55,7 @@ class Daemon:
         on_reading: Callable[[Reading], None] = lambda reading: None,
         on_outcome: Callable[[str, Entry, Outcome], None] = lambda destination, entry, outcome: None,
     ) -> None:
-        """Opens the store.  `on_reading` and `on_outcome` let a command watch.  Raises StoreHeld, OSError."""
+        """Opens the store.  `on_reading` and `on_outcome` let a command watch.  Raises StoreHeld, StoreUnusable."""
         self.config = config
         self.sampled = 0  # readings that left shaping
         self._on_reading = on_reading
@@ -61,7 +63,11 @@ class Daemon:
         self._lanes: dict[Hashable, Lane] = {}
         self._sensors: dict[str, _SensorPart] = {}
         self._destinations: dict[str, _DestinationPart] = {}
-        self.store = Log(config.state_dir, config.daemon.flush_interval, board.boot_id())
+        try:
+            self.store = Log(config.state_dir, config.daemon.flush_interval, board.boot_id())
+        except (OSError, sqlite3.Error) as error:
+            where = f"the store in {config.state_dir}"
+            raise StoreUnusable(f"{where} cannot be opened: {error}; see state_dir in the config") from error
 
     @property
     def senders(self) -> dict[str, Sender]:
@@ -88,14 +94,8 @@ class Daemon:
 
     def reload(self, config: Config) -> None:
         """Goes over to another config; what is the same in both goes on undisturbed."""
-        for name, part in list(self._sensors.items()):
-            if config.sensors.get(name) != part.sensor:
-                self._stop_sensor(name)
-        for name, running in list(self._destinations.items()):
-            # What is parked is tried again by a reload: then it is started anew as well.
-            same = config.destinations.get(name) == running.destination
-            if not same or running.sender.status.parked or running.sender.status.state == "parked":
-                self._stop_destination(name, config)
+        self._stop_sensors([name for name, part in self._sensors.items() if config.sensors.get(name) != part.sensor])
+        self._stop_destinations([part for part in self._destinations.values() if _differs(part, config)], config)
         self.config = config
         for destination in config.destinations.values():
             self._start_destination(destination)
@@ -114,13 +114,7 @@ class Daemon:
 
     def stop_sampling(self) -> None:
         """Stops all sensors, which at once lets go of devices; one that hangs is left behind."""
-        for lane in self._lanes.values():
-            lane.request_stop()
-        deadline = time.monotonic() + 1.0
-        for lane in self._lanes.values():
-            lane.stop(max(0.0, deadline - time.monotonic()))
-        self._lanes.clear()
-        self._sensors.clear()
+        self._stop_sensors(list(self._sensors))
 
     def stop(self) -> None:
         """Stops sampling, then the senders, then flushes: within 5 s, whatever hangs."""
@@ -155,13 +149,17 @@ class Daemon:
         self._lanes[key].add(sampler)
         self._sensors[sensor.name] = _SensorPart(sensor, key, sampler)
 
-    def _stop_sensor(self, name: str) -> None:
-        part = self._sensors.pop(name)
-        lane = self._lanes[part.lane]
-        lane.remove(part.sampler)
-        if all(other.lane != part.lane for other in self._sensors.values()):
-            lane.stop(1.0)
-            del self._lanes[part.lane]
+    def _stop_sensors(self, names: list[str]) -> None:
+        """Stops sensors together, and the lanes that no other one needs."""
+        for part in [self._sensors.pop(name) for name in names]:
+            self._lanes[part.lane].remove(part.sampler)
+        needed = {part.lane for part in self._sensors.values()}
+        lanes = [self._lanes.pop(key) for key in list(self._lanes) if key not in needed]
+        for lane in lanes:
+            lane.request_stop()
+        deadline = time.monotonic() + _LANE_S
+        for lane in lanes:
+            lane.stop(max(0.0, deadline - time.monotonic()))
 
     def _put(self, readings: list[Reading], offset_ms: int) -> None:
         with self.store.lock:  # lanes and event threads meet here
@@ -190,12 +188,23 @@ class Daemon:
         sender.start()
         self._destinations[name] = _DestinationPart(destination, sender)
 
-    def _stop_destination(self, name: str, following: Config) -> None:
-        sender = self._destinations.pop(name).sender
-        sender.stop(_REQUEST_S)
-        stays = following.destinations.get(name)
-        if stays is None or not stays.common.enabled:  # else its next start takes over, and misses nothing in between
-            self.store.close_queue(sender.queue)
+    def _stop_destinations(self, parts: list[_DestinationPart], following: Config) -> None:
+        """Stops destinations together."""
+        stop_all([part.sender for part in parts], _REQUEST_S)
+        for part in parts:
+            name = part.destination.name
+            del self._destinations[name]
+            stays = following.destinations.get(name)
+            if stays is None or not stays.common.enabled:  # else its next start takes over, and misses nothing between
+                self.store.close_queue(part.sender.queue)
+
+
+def _differs(part: _DestinationPart, config: Config) -> bool:
+    """Whether a running destination has to be started anew: it is another one, its secrets are, or it is parked."""
+    status = part.sender.status
+    changed = [secret.refresh() for secret in part.sender.secrets()]
+    same = config.destinations.get(part.destination.name) == part.destination
+    return not same or any(changed) or bool(status.parked) or status.state == "parked"
 
 
 def lane_of(sensor: Sensor) -> Hashable:

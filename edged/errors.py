@@ -3,6 +3,7 @@
 EdgedError
 ├── ConfigError          a person, now: the config is wrong; exit status 78
 ├── StoreHeld            a person: another daemon holds the store; exit status 1
+├── StoreUnusable        a person: the store cannot be opened; exit status 1
 ├── SecretUnreadable     a person: a secret's source cannot be read; parks what needs it
 ├── SensorError          a sensor gave no reading
 │   ├── NoReply          silent: wiring, power, address; passes by itself or after a visit
@@ -28,6 +29,10 @@ class ConfigError(EdgedError):
 
 class StoreHeld(EdgedError):
     """Another process holds the store."""
+
+
+class StoreUnusable(EdgedError):
+    """The store's files cannot be opened or made."""
 
 
 class SecretUnreadable(EdgedError):

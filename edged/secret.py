@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from edged.errors import SecretUnreadable
@@ -31,12 +32,21 @@ class Secret:
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
                 raise SecretUnreadable(f"{self.source} cannot be read: {reason}") from None
-            self._text = text.removesuffix("\n").removesuffix("\r")
-            if not self._text:
+            text = text.removesuffix("\n").removesuffix("\r")
+            if not text:
                 raise SecretUnreadable(f"{self.source} is empty")
-            if len(self._text) >= _SHORTEST:
-                _known.update(_forms(self._text))
+            if len(text) >= _SHORTEST:
+                _known.update(_forms(text))
+            self._text = text
         return self._text
+
+    def refresh(self) -> bool:
+        """Forgets what was read, so that a rotated secret is found; whether it is another one now."""
+        before, self._text = self._text, None
+        try:
+            return before is not None and self.reveal() != before
+        except SecretUnreadable:
+            return before is not None
 
     def __eq__(self, other: object) -> bool:
         """Same source; a plain string's source is itself."""
@@ -73,7 +83,7 @@ def plain(text: str) -> Secret:
 def public(text: str) -> Secret:
     """A platform's own published default (BBData's `bbdata`): no secret, so not blacked out."""
     secret = Secret("the platform's default", _Plain(text))
-    secret._text = text
+    secret._text = text  # it is not revealed, and so not known as a secret
     return secret
 
 
@@ -104,8 +114,11 @@ def from_credential(name: str) -> Secret:
             except FileNotFoundError:
                 continue
             except PermissionError:
-                raise SecretUnreadable(f"credential {name} is readable by the service only ({path})") from None
-        raise SecretUnreadable(f"credential {name} is not in {folders[0]}; put it into {CREDENTIALS / name}")
+                reason = f"user {os.environ.get('USER') or os.geteuid()} may not read {path}"
+                raise SecretUnreadable(f"credential {name} is readable by the service only: {reason}") from None
+        given = "CREDENTIALS_DIRECTORY" in os.environ
+        advice = "LoadCredential= in the unit puts it there" if given else f"put it into {CREDENTIALS / name}"
+        raise SecretUnreadable(f"credential {name} is not in {folders[0]}; {advice}")
 
     return Secret(f"credential {name}", read)
 
@@ -113,6 +126,12 @@ def from_credential(name: str) -> Secret:
 def _forms(text: str) -> set[str]:
     """A secret as others quote it: as it is, within JSON, within a representation, within a URL."""
     return {text, json.dumps(text)[1:-1], text.replace("/", r"\/"), repr(text)[1:-1], quote(text, safe="")}
+
+
+def within(*options: Any) -> Iterator[Secret]:
+    """The secrets among the fields of dataclasses of options."""
+    for each in options:
+        yield from (value for value in getattr(each, "__dict__", {}).values() if isinstance(value, Secret))
 
 
 def redact(text: str) -> str:

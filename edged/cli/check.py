@@ -98,5 +98,6 @@ def _summary(config: Config) -> None:
             for quantity in sensor.driver.quantities
             if destination.mapping.target(sensor.series(quantity.name)) is not None
         ]
-        destinations.add_row(destination.name, ", ".join(series) if destination.common.enabled else "disabled")
+        what = ", ".join(series) or "none: nothing goes there"
+        destinations.add_row(destination.name, what if destination.common.enabled else "disabled")
     show("", sensors, "", destinations)

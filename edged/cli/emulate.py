@@ -7,6 +7,8 @@ import threading
 from edged.cli import DONE, WRONG_COMMAND, fail
 from edged.cli._identifiers import admit
 from edged.cli._signals import stops
+from edged.config.config import Config
+from edged.config.document import dotted
 from edged.config.reader import find, require
 from edged.reading import iso
 from edged.simulation import platforms as stand_ins
@@ -39,12 +41,19 @@ def run(options: argparse.Namespace) -> int:
             for destination in config.destinations.values():
                 if destination.kind == options.platform:
                     admit(stand_in, destination, config)
-        print(f"{options.platform} on {stand_in.url}; paste this into a config, or set its url:\n", flush=True)
-        print(stand_in.example(), flush=True)
+        print(f"{options.platform} on {stand_in.url}; paste this into a config:\n", flush=True)
+        print(_tables(config, stand_in) or stand_in.example(), flush=True)
         _watch(stand_in, stopping)
     accepted, violations = stand_in.snapshot()
     print(f"accepted {len(accepted)}, violations {len(violations)}", flush=True)
     return DONE
+
+
+def _tables(config: Config | None, stand_in: StandIn) -> str:
+    """The tables of the config's own destinations, with what leads them here; their secrets stay where they are."""
+    names = [d.name for d in config.destinations.values() if d.kind == stand_in.platform] if config else []
+    tables = (f'[{dotted(("destinations", name))}]\nurl = "{stand_in.url}"  # in place of its own\n' for name in names)
+    return "\n".join(tables)
 
 
 def _watch(stand_in: StandIn, stopping: threading.Event) -> None:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 from pathlib import Path
 
-from edged.cli import DONE, FAILED, fail
+from edged.cli import DONE, FAILED
 from edged.cli._signals import catch
 from edged.config.config import Config
 from edged.config.reader import find, read, require
@@ -29,23 +29,23 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT; SIGHUP reads the config again."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     path = find(options.config)
     config, problems = require(path)
     set_up(config.daemon.log_level)
     for problem in problems:
         log.warning("%s", problem)
-    try:
-        if options.once:
-            from edged.cli.once import run_once  # its output needs what the daemon does not
+    if not config.sensors and not config.destinations:
+        log.warning("%s has no sensors and no destinations: there is nothing to do", path)
+    if options.once:
+        from edged.cli.once import run_once  # its output needs what the daemon does not
 
-            return run_once(config, ONCE_S)
-        return _run(config, path)
-    except (OSError, sqlite3.Error) as error:
-        return fail(f"the store in {config.state_dir} cannot be opened: {error}; see state_dir in {path}")
+        return run_once(config, ONCE_S)
+    return _run(config, path)
 
 
 def _run(config: Config, path: Path) -> int:
-    faulthandler.enable()  # a hang that the watchdog ends then names itself
+    faulthandler.enable()  # a crash of the interpreter then shows where every thread was
     signals = catch(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     daemon = Daemon(config)
     daemon.start()
@@ -55,13 +55,27 @@ def _run(config: Config, path: Path) -> int:
             log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
         if new is None:
             log.error("the config is wrong; the old one stays")
-        elif (new.state_dir, new.daemon) != (config.state_dir, config.daemon):
-            log.error("[daemon] has changed: restart edged for that; the old config stays")
+        elif not new.sensors and not new.destinations and (config.sensors or config.destinations):
+            log.error("the config is empty, as after a power cut while it was written; the old one stays")
         else:
-            daemon.reload(new)
+            _reload(daemon, new)
     try:
         daemon.stop()
     except sqlite3.Error as error:
         log.error("the last readings could not be written: %s", error)
         return FAILED
     return DONE
+
+
+def _reload(daemon: Daemon, new: Config) -> None:
+    old = daemon.config
+    for key in ("name", "flush_interval"):
+        if getattr(new.daemon, key) != getattr(old.daemon, key):
+            log.error("[daemon] %s has changed: restart edged for that; the rest is taken", key)
+    if new.state_dir != old.state_dir:
+        log.error("[daemon] state_dir has changed: restart edged for that; the rest is taken")
+    set_up(new.daemon.log_level)
+    try:
+        daemon.reload(new)
+    except Exception:  # what runs already goes on
+        log.exception("a bug in the reload; please report it, and restart edged")

@@ -14,7 +14,7 @@ from edged.config.config import Config, Destination, Sensor
 from edged.config.document import Document, Problem, dotted
 from edged.config.positions import Path
 from edged.drivers import EventDriver
-from edged.sending.mapping import matches
+from edged.sending.mapping import Usual, matches
 
 
 def cross_check(config: Config, document: Document) -> list[Problem]:
@@ -44,6 +44,7 @@ def _findings(config: Config, document: Document) -> Iterator[_Finding]:
     unknown = [name for name in document.values.get("sensors", ()) if name not in config.sensors]
     for destination in config.destinations.values():
         yield from _series(destination, config.sensors, unknown)
+        yield from _destination(destination)
         if destination.options is None:
             continue  # what is wrong with them has been said
         yield from _places(destination, config.sensors)
@@ -76,6 +77,8 @@ def _quantities(sensor: Sensor) -> Iterator[_Finding]:
         quantity = sensor.driver.quantity(name)
         low = quantity.low if shaping.min is None else shaping.min
         high = quantity.high if shaping.max is None else shaping.max
+        if shaping.scale == 0:
+            yield _error((*path, "scale"), "0 makes every value the same")
         if low is not None and high is not None and high < low:
             key = "min" if shaping.max is None else "max"
             yield _error((*path, key), f"max ({high:g}) is below min ({low:g})")
@@ -110,6 +113,16 @@ def _series(destination: Destination, sensors: dict[str, Sensor], unknown: list[
                 yield _warning(path, "its sensor's quantities come from the device: `edged read` shows them", key=True)
         else:
             yield _error(path, f"it matches no series{_near(pattern, known)}", key=True)
+
+
+def _destination(destination: Destination) -> Iterator[_Finding]:
+    """What is worth a warning whatever the platform."""
+    path = ("destinations", destination.name)
+    if (file := destination.common.ca_file) and not file.exists():
+        yield _warning((*path, "ca_file"), f"{file} does not exist")
+    for pattern, target in destination.mapping.rules:
+        if "*" in pattern and target is not None and not isinstance(target, Usual):
+            yield _warning((*path, "series", pattern), "all series that it matches share this one target", key=True)
 
 
 def _known(sensors: dict[str, Sensor]) -> list[str]:

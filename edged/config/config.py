@@ -35,7 +35,7 @@ class SensorOptions:
 
     driver: str = option(help="what device it is; `edged drivers` lists them")
     enabled: bool = option(True, help="false: it is not read")
-    interval: Seconds | None = option(None, help="how often it is read, on a grid of UTC", above=0)
+    interval: Seconds | None = option(None, help="how often it is read, on a grid of UTC", minimum=0.01)
     cron: str | None = option(None, help="when it is read, in the system's time zone; instead of interval")
     timeout: Seconds = option(5.0, help="the longest that one read may take", above=0)
     quantities: dict[str, QuantityOptions] = option(None, help="shaping, by quantity")

@@ -153,7 +153,11 @@ class _Build:
                 self.error(path, f"{key} is missing; `edged {key}s` lists what there is", key=True)
             return None
         name = table[key]
-        found = kind.find(name) if isinstance(name, str) else None
+        try:
+            found = kind.find(name) if isinstance(name, str) else None
+        except Exception as error:  # noqa: BLE001  # of another package, which may fail in any way
+            self.error((*path, key), f"{name} cannot be loaded: {type(error).__name__}: {error}")
+            return None
         if found is None:
             what = (
                 choose(name, kind.names(), key) if isinstance(name, str) else f"a string is expected, not {shown(name)}"
@@ -197,7 +201,11 @@ class _Build:
             short = "a name, " if platform.short else ""
             self.error(path, f"{short}{_example(platform)}, true or false is expected, not {shown(entry)}")
             return None
-        return self._options(platform.Series, entry, path)
+        target = self._options(platform.Series, entry, path)
+        for key, message in platform.caution_target(target) if target is not None else ():
+            where = (*path, key)
+            self.problems.append(Problem(self.document.place(where), dotted(where), message, "warning"))
+        return target
 
 
 def _example(platform: type[Platform]) -> str:

@@ -89,6 +89,8 @@ class Reader:
 
         def limited(value: Any) -> Any:
             value = read(value)
+            if option.required and value == "":
+                raise vol.Invalid(f"it is empty; {option.help} is expected")
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 if option.minimum is not None and value < option.minimum:
                     raise vol.Invalid(f"{shown(value)} is too small; at least {_limit(option, option.minimum)}")

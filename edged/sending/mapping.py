@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -14,11 +14,14 @@ class Mapping:
     """
 
     rules: tuple[tuple[str, Any], ...]
+    _targets: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def target(self, series: str) -> Any:
         """Where the series goes; None: not here."""
-        target = dict(self.rules).get(self.rule(series))
-        return target(series) if isinstance(target, Usual) else target
+        if series not in self._targets:  # asked for each reading, and a series' target never changes
+            target = dict(self.rules).get(self.rule(series))
+            self._targets[series] = target(series) if isinstance(target, Usual) else target
+        return self._targets[series]
 
     def rule(self, series: str) -> str:
         """The rule that decides on a series: its exact name, else the longest pattern; empty where none does."""

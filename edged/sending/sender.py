@@ -15,7 +15,7 @@ from edged.errors import NoAnswer, SecretUnreadable
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Platform, Transport, Wire
 from edged.reading import Entry
-from edged.secret import redact
+from edged.secret import Secret, redact, within
 from edged.sending.backoff import Backoff
 from edged.sending.batch import Parcel, Selection
 from edged.sending.mapping import Mapping
@@ -97,9 +97,15 @@ class Sender:
         """Waits for the thread's end, at most so long."""
         self._thread.join(timeout_s)
 
+    def secrets(self) -> list[Secret]:
+        """All that it sends with."""
+        return list(within(self._platform.options, *(target for _, target in self._mapping.rules)))
+
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while True:
             self.queue.wake.clear()
+            if self._stopping.is_set():  # looked at behind the clearing, so that no wish to stop is lost
+                break
             try:
                 wait = self.step()
             except Exception:  # a bug; this destination must not stand still for it for ever
@@ -127,14 +133,17 @@ class Sender:
         parcels = self._requests[0]
         if (wait := self._pacing(parcels, now)) > 0:
             return wait
-        if (outcomes := self._send(parcels)) is None:
-            self._requests[:1] = _halves(parcels)
-            return 0.0
-        self._last_request = self._monotonic()
-        for parcel in parcels:
-            self._written[self._place(parcel)] = self._last_request
         del self._requests[0]
-        self._apply(parcels, outcomes)
+        refused = self._refused(parcels)
+        if any(refused):
+            self._apply(parcels, [outcome or Again() for outcome in refused], answered=False)
+        elif (outcomes := self._send(parcels)) is None:
+            self._requests[:0] = _halves(parcels)
+        else:
+            self._last_request = self._monotonic()
+            for parcel in parcels:
+                self._written[self._place(parcel)] = self._last_request
+            self._apply(parcels, outcomes, answered=True)
         return 0.0
 
     def _fill(self, now: float) -> float:
@@ -176,6 +185,13 @@ class Sender:
         free = [self._free_at(self._place(parcel)) for parcel in parcels]
         return max([*free, self._last_request + self._limits.request_interval]) - now
 
+    def _refused(self, parcels: list[Parcel]) -> list[Outcome | None]:
+        """What is known of the readings without asking the platform."""
+        try:
+            return [self._platform.refuses(parcel.item) for parcel in parcels]
+        except SecretUnreadable as error:
+            return [Parked(str(error))] * len(parcels)
+
     def _send(self, parcels: list[Parcel]) -> list[Outcome] | None:
         """One exchange; everything that can happen to it is an outcome.  None: it is too large, and is not sent."""
         items = [parcel.item for parcel in parcels]
@@ -193,7 +209,7 @@ class Sender:
 
     # --- what became of it
 
-    def _apply(self, parcels: list[Parcel], outcomes: list[Outcome]) -> None:
+    def _apply(self, parcels: list[Parcel], outcomes: list[Outcome], *, answered: bool) -> None:
         now = self._monotonic()
         unsent: list[Parcel] = []
         split: list[Parcel] = []
@@ -219,6 +235,8 @@ class Sender:
                         parked = outcome
                     else:
                         self._held[parcel.series] = now + PARKED_S
+                        for secret in within(parcel.item.target):
+                            secret.refresh()
                         self.status.parks_series(parcel.series, reason)
         self._requests[:0] = [part for part in (unsent, *_halves(split)) if part]
         self._settle()
@@ -227,9 +245,9 @@ class Sender:
             self._park_all(parked.reason, now)
         elif transient:
             self._back_off(transient, now)
-        else:
+        elif answered:
             self._failures = 0
-            self.status.answered(self.queue.queued)
+            self.status.answered()
 
     def _settle(self) -> None:
         """Settles what is decided, series by series up to the first reading that is not."""
@@ -267,7 +285,9 @@ class Sender:
         self._batch, self._requests = [], []
         if self._transport is not None:
             self._transport.close()
-            self._transport = None  # a secret may be another one by then
+            self._transport = None
+        for secret in self.secrets():
+            secret.refresh()  # a token that was rotated is found at the next try
         self.status.parks(reason)
 
     def _back_off(self, outcome: Transient, now: float) -> None:

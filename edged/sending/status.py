@@ -36,6 +36,7 @@ class Status:
     def delivered(self, series: str, time_ms: int, remark: str = "") -> None:
         """A reading of the series got through; `remark`: its answer was a yes, but an unusual one."""
         self.last_delivery_ms = time_ms
+        self._again("delivers")
         if self.parked.pop(series, None) is not None:
             self._log(f"{series} is delivered again", series)
         if remark:
@@ -44,18 +45,21 @@ class Status:
     def refused(self, series: str, reason: str) -> None:
         """A reading was refused for good."""
         self.last_error = redact(reason)
-        self.say_once("refused", f"{series}: {reason}; the reading is kept as a dead letter")
+        self.say_once(f"refused {series}", f"{series} is refused: {reason}; the reading is kept as a dead letter")
 
-    def answered(self, queued: int) -> None:
+    def answered(self) -> None:
         """The platform speaks to us, whatever it says."""
-        if self.state in ("parked", "backing-off"):
-            self._log(f"delivers again; {queued} waiting")
-        self.state = "ok"
+        self._again("answers")
 
     def rests(self, *, waiting: bool) -> None:
         """There is nothing to send now; `waiting`: for a time, not for readings."""
         if self.state not in ("parked", "backing-off"):  # those end with an answer only
             self.state = "waiting" if waiting else "ok"
+
+    def _again(self, does: str) -> None:
+        if self.state in ("parked", "backing-off"):
+            self._log(f"{does} again")
+        self.state = "ok"
 
     def say_once(self, kind: str, text: str) -> None:
         """Logs the first of its kind."""

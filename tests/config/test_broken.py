@@ -226,7 +226,9 @@ BROKEN = {
     "negative duration": Broken(
         SENSOR, 'interval = §"-1s"', "sensors.greenhouse.interval", ('a duration such as "10s"',)
     ),
-    "duration of 0": Broken(SENSOR, "interval = §0", "sensors.greenhouse.interval", ("0 is too small; more than 0 s",)),
+    "duration of 0": Broken(
+        SENSOR, "interval = §0", "sensors.greenhouse.interval", ("0 is too small; at least 0.01 s",)
+    ),
     "duration without end": Broken(
         SENSOR, "interval = §inf", "sensors.greenhouse.interval", ("a finite number is expected",)
     ),

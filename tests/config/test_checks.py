@@ -49,7 +49,7 @@ def test_a_secret_that_all_may_read(problems, key):
 
 
 def test_a_series_token_that_all_may_read(problems):
-    series = 'series = { "greenhouse.humidity" = { object = 1, token = "0123456789abcdef" } }\n'
+    series = 'series = { "greenhouse.humidity" = { object = 1, token = "0123456789abcdef0123456789abcdef" } }\n'
     text = SENSORS + f'[destinations.d]\nplatform = "bbdata"\n{series}'
     (line,) = problems(text)
     assert 'destinations.d.series."greenhouse.humidity".token: warning: a secret in a file' in line

@@ -109,6 +109,7 @@ def test_what_is_switched_off_is_right_too(example):
     assert {problem.key for problem in problems} == {
         "sensors.greenhouse.cron",  # excludes interval
         "sensors.greenhouse.sim",  # wants a simulated bus
+        "destinations.databoom.ca_file",  # is not there
     }
 
 

@@ -121,6 +121,8 @@ class _Echo(BaseHTTPRequestHandler):
         echo = f"{self.headers['Authorization']} {body}"
         if kind == "bbdata":
             reply = '{"exception": "ForbiddenException", "details": "' + echo.replace('"', "'") + '"}'
+        elif kind == "400":
+            reply = json.dumps({"message": echo})
         else:
             reply = f"<html><title>{echo}</title></html>" if kind == "html" else echo
         data = reply.encode()
