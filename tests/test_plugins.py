@@ -105,6 +105,16 @@ def test_both_are_configured_checked_read_and_delivered_to(package, tmp_path):
     )
 
 
+def test_one_that_cannot_be_loaded_is_a_line_at_its_place(package, tmp_path):
+    (package / "elsewhere_driver.py").write_text("import no_such_module")
+    config = tmp_path / "config.toml"
+    config.write_text('[sensors.tank]\ndriver = "constant"\ninterval = "1s"\n')
+    done = edged(package, "run", "--config", str(config))
+    assert done.returncode == 78
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{config}:2:10: sensors.tank.driver: constant cannot be loaded: ModuleNotFoundError")
+
+
 def test_a_name_that_nobody_has_is_none():
     assert drivers.find("no-such-driver") is None
     assert drivers.find("_i2c") is None

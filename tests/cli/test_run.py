@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -180,6 +182,56 @@ def test_a_reload_does_not_move_the_store(daemon, tmp_path):
     running.send_signal(signal.SIGHUP)
     assert "restart edged for that" in until(running.stderr, "flush_interval has changed")
     stop(running)
+
+
+def test_a_reload_of_a_config_that_a_power_cut_has_emptied_changes_nothing(daemon, tmp_path):
+    path = config(tmp_path, BOARD)
+    running = daemon(path)
+    Path(path).write_text("")
+    running.send_signal(signal.SIGHUP)
+    assert "the old one stays" in until(running.stderr, "the config is empty")
+    stop(running)
+
+
+def test_a_reload_finds_a_rotated_secret(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("the-old-token")
+    from_file = databoom(name="a").replace('"a-token-for-a"', f'{{ file = "{token}" }}')
+    text = SENSORS + from_file + databoom(name="b")
+    path = config(tmp_path, text)
+    daemon = Daemon(require(path)[0])
+    daemon.start(sampling=False)
+    try:
+        before = daemon.senders
+        for sender in before.values():
+            assert [secret.reveal() for secret in sender.secrets()]
+        daemon.reload(require(path)[0])
+        assert daemon.senders["a"] is before["a"]
+        token.write_text("the-new-token")
+        daemon.reload(require(path)[0])
+        assert daemon.senders["b"] is before["b"]
+        assert [secret.reveal() for secret in daemon.senders["a"].secrets()] == ["the-new-token"]
+    finally:
+        daemon.stop()
+
+
+def test_a_reload_of_many_that_hang_is_as_quick_as_of_one(tmp_path):
+    """Four destinations, each in an exchange that never ends, go together."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as connections:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        names = "abcd"
+        text = SENSORS + "".join(databoom(url, name) for name in names)
+        daemon = Daemon(require(config(tmp_path, text))[0])
+        daemon.start(sampling=False)
+        assert not daemon.sample_once()
+        server.settimeout(20)
+        for _ in names:
+            connections.enter_context(server.accept()[0])
+        started = time.monotonic()
+        daemon.reload(require(config(tmp_path, SENSORS))[0])
+        daemon.stop()
+        assert time.monotonic() - started < 8.0
+        assert not daemon.senders
 
 
 def test_a_reload_starts_and_stops_only_what_changed(tmp_path):

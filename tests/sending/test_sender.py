@@ -142,6 +142,20 @@ def test_whatever_happens_each_reading_ends_once_and_in_order(script, most):
         assert len(dead) == sum(isinstance(end, Permanent) for end in ends.values())
 
 
+def test_a_wish_to_stop_is_not_lost_whenever_it_comes(bench):
+    it = bench()
+
+    class Late(threading.Event):
+        def clear(self):
+            it.sender.request_stop()  # just before the thread clears what it will wait for
+            super().clear()
+
+    it.sender.queue.wake = Late()
+    it.sender.start()
+    it.sender.join(10.0)
+    assert "send there" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_a_reading_that_is_suspected_alone_is_the_culprit(bench):
     it = bench()
     it.put("a.x", 1)
