@@ -89,7 +89,10 @@ class Daemon:
         for sensor in self.config.sensors.values() if sampling else ():
             self._start_sensor(sensor)
         log.info(
-            "%s: %d sensors, %d destinations", self.config.daemon.name, len(self._sensors), len(self._destinations)
+            "%s: %d sensors, %d destinations",
+            self.config.daemon.name,
+            sum(sensor.enabled for sensor in self.config.sensors.values()),
+            len(self._destinations),
         )
 
     def reload(self, config: Config) -> None:
@@ -197,6 +200,7 @@ class Daemon:
             stays = following.destinations.get(name)
             if stays is None or not stays.common.enabled:  # else its next start takes over, and misses nothing between
                 self.store.close_queue(part.sender.queue)
+                log.info("%s is no more; %d readings are kept for it", name, part.sender.queue.queued)
 
 
 def _differs(part: _DestinationPart, config: Config) -> bool:

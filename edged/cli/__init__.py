@@ -26,6 +26,13 @@ _PIPE_WIDTH = 10_000  # characters: no cell is folded, so that each row is a lin
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0 done, 1 it did not work, 2 wrong command line, 78 wrong config."""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="edged", description="Reads sensors and delivers every reading.")
     parser.add_argument("--version", action="version", version=f"edged {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -50,14 +57,17 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `edged read | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except KeyboardInterrupt:
-        return 130
 
 
 def fail(message: str) -> int:
     """Says in one line why it did not work."""
     print(f"edged: {message}", file=sys.stderr)
     return FAILED
+
+
+def shown(value: Any) -> str:
+    """A value for people: seven digits are more than any sensor has."""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def table(*columns: str) -> Any:

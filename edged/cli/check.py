@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from typing import Any
 
 from edged.cli import DONE, WRONG_CONFIG, show, table
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     path = find(options.config)
     config, problems, document = read(path)
     if config is not None:
-        problems = problems + _absent(config, document) + _unreadable(config, document)
+        problems = [*problems, *_idle(config, document), *_absent(config, document), *_unreadable(config, document)]
     if options.json:
         print(json.dumps([_as_json(problem) for problem in problems]))
     else:
@@ -42,6 +43,25 @@ def _as_json(problem: Problem) -> dict[str, Any]:
         "key": problem.key,
         "message": problem.message,
     }
+
+
+def _idle(config: Config, document: Document) -> list[Problem]:
+    """What is right, and yet does nothing."""
+    problems = []
+    for kind, parts in (("sensors", config.sensors), ("destinations", config.destinations)):
+        if not parts:
+            problems.append(Problem(document.place(()), "", f"there are no {kind}", "warning"))
+    for name, destination in config.destinations.items():
+        path = ("destinations", name)
+        if not destination.mapping.rules:
+            message = 'it has no series, so nothing goes there; for example series = { "*" = true }'
+            problems.append(Problem(document.place(path, key=True), dotted(path), message, "warning"))
+    folder = next(folder for folder in (config.state_dir, *config.state_dir.parents) if folder.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        path = ("daemon", "state_dir")
+        message = f"this user cannot write to {folder}; the service's user has to"
+        problems.append(Problem(document.place(path), dotted(path), message, "warning"))
+    return problems
 
 
 def _absent(config: Config, document: Document) -> list[Problem]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from edged.cli import DONE, FAILED, show, table
+from edged.cli import DONE, FAILED, show, shown, table
 from edged.cli._identifiers import admit
 from edged.cli._signals import stops
 from edged.config.reader import require
@@ -131,7 +131,7 @@ def _watch(
                 f"{name} queued {sender.queue.queued} sent {sender.queue.delivered} refused {sender.queue.dead}"
                 for name, sender in daemon.senders.items()
             )
-            last = f"{recent[-1].series} = {recent[-1].value}" if recent else "no reading yet"
+            last = f"{recent[-1].series} = {shown(recent[-1].value)}" if recent else "no reading yet"
             print(f"sampled {daemon.sampled}; {'; '.join(figures)}; {last}", flush=True)
         return
     with Live(console=console, refresh_per_second=4, get_renderable=lambda: _picture(daemon, stand_ins, recent)):
@@ -144,7 +144,7 @@ def _picture(daemon: Daemon, stand_ins: dict[str, StandIn], recent: deque[Readin
 
     readings = table("time", "series", "value")
     for reading in list(recent):
-        readings.add_row(iso(reading.time_ms), reading.series, f"{reading.value}")
+        readings.add_row(iso(reading.time_ms), reading.series, shown(reading.value))
     return Group(readings, "", _destinations(_summary(daemon, stand_ins)))
 
 

@@ -2,7 +2,8 @@
 
 import threading
 
-from edged.cli import DONE, FAILED, show, table
+from edged.cli import DONE, FAILED, show, shown, table
+from edged.cli._signals import stops
 from edged.config.config import Config
 from edged.daemon import Daemon
 from edged.outcome import Delivered, Outcome
@@ -28,7 +29,9 @@ def run_once(config: Config, patience_s: float) -> int:
     daemon = Daemon(config, on_reading, on_outcome)
     daemon.start(sampling=False)
     errors = daemon.sample_once()
-    daemon.drain(patience_s)
+    stopping = threading.Event()
+    stops(stopping)  # then the time is up, and the result is shown all the same
+    daemon.drain(patience_s, stopping)
     waiting = {
         name: f"queued: {sender.status.last_error or sender.status.state}" for name, sender in daemon.senders.items()
     }
@@ -46,7 +49,7 @@ def run_once(config: Config, patience_s: float) -> int:
                 f"parked: {reason}" if reason else waiting[name]
             )
             all_delivered = all_delivered and fate == "delivered"
-            result.add_row(reading.series, str(reading.value), name, fate)
+            result.add_row(reading.series, shown(reading.value), name, fate)
     for sensor, error in errors.items():
         result.add_row(sensor, "", "", f"no reading: {error}")
     show(result)

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from edged.cli import DONE, FAILED, WRONG_COMMAND, show, table
+from edged.cli import DONE, FAILED, WRONG_COMMAND, show, shown, table
 from edged.config.config import Sensor
 from edged.config.reader import find, require
 from edged.daemon import lane_of, make_sampler
@@ -55,7 +55,7 @@ def _print(parts: list[tuple[Sensor, Sampler]], as_json: bool) -> None:
     result = table("sensor", "quantity", "value", "unit")
     for sensor, sampler in parts:
         for quantity, reading in sampler.last.items():
-            result.add_row(sensor.name, quantity, str(reading.value), sensor.driver.quantity(quantity).unit)
+            result.add_row(sensor.name, quantity, shown(reading.value), sensor.driver.quantity(quantity).unit)
         if sampler.health.error:
             result.add_row(sensor.name, "", "", f"no reading: {sampler.health.error}")
     show(result)

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     config, problems = require(path)
     set_up(config.daemon.log_level)
     for problem in problems:
-        log.warning("%s", problem)
+        log.warning("%s", problem.line)
     if not config.sensors and not config.destinations:
         log.warning("%s has no sensors and no destinations: there is nothing to do", path)
     if options.once:
@@ -52,7 +52,7 @@ def _run(config: Config, path: Path) -> int:
     while os.read(signals, 1)[0] == signal.SIGHUP:
         new, problems, _ = read(path)
         for problem in problems:
-            log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
+            log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem.line)
         if new is None:
             log.error("the config is wrong; the old one stays")
         elif not new.sensors and not new.destinations and (config.sensors or config.destinations):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path as File
 from typing import Any
+from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
 
@@ -118,6 +119,9 @@ def _series(destination: Destination, sensors: dict[str, Sensor], unknown: list[
 def _destination(destination: Destination) -> Iterator[_Finding]:
     """What is worth a warning whatever the platform."""
     path = ("destinations", destination.name)
+    url = urlsplit(getattr(destination.options, "url", ""))
+    if url.scheme == "http" and not (url.hostname == "localhost" or (url.hostname or "").startswith("127.")):
+        yield _warning((*path, "url"), "without TLS all may read what is sent there, credentials too; https:// is safe")
     if (file := destination.common.ca_file) and not file.exists():
         yield _warning((*path, "ca_file"), f"{file} does not exist")
     for pattern, target in destination.mapping.rules:

@@ -28,6 +28,11 @@ class Problem:
     message: str
     severity: Literal["error", "warning"] = "error"
 
+    @property
+    def line(self) -> str:
+        """For a log, which says by itself how severe it is."""
+        return f"{self.place}: {f'{self.key}: ' if self.key else ''}{self.message}"
+
     def __str__(self) -> str:
         key = f"{self.key}: " if self.key else ""
         warning = "warning: " if self.severity == "warning" else ""

@@ -183,7 +183,14 @@ class _Build:
         if not isinstance(entries, dict):
             self.error(path, f"a table is expected, not {shown(entries)}")
             return Mapping(())
-        rules = [(pattern, self._target(platform, entry, (*path, pattern))) for pattern, entry in entries.items()]
+        keys = {declared.name for declared in declarations(platform.Series).values()}
+        rules = []
+        for pattern, entry in entries.items():
+            if isinstance(entry, dict) and entry and "." not in pattern and not keys & entry.keys():
+                series = f'"{pattern}.{next(iter(entry))}"'  # a dot outside of quotes begins a table
+                self.error((*path, pattern), f"put the series in quotes: {series} = ...", key=True)
+            else:
+                rules.append((pattern, self._target(platform, entry, (*path, pattern))))
         return Mapping(tuple(rules))
 
     def _target(self, platform: type[Platform], entry: Any, path: Path) -> Any:

@@ -34,6 +34,7 @@ class BBData(HttpPlatform):
     timeout_s = 60.0  # with its message broker down the server answers very late, and has stored all the same
     example = """\
 url = "https://bbdata.example.org"
+series = { "greenhouse.temperature" = { object = 4711, token = { credential = "bbdata-4711" } } }
 """
 
     @property

@@ -42,6 +42,7 @@ class BBDataMqtt(MqttPlatform):
     timeout_s = 60.0
     example = """\
 host = "mqtt.example.org"
+series = { "greenhouse.humidity" = { object = 4713, token = { credential = "bbdata-4713" } } }
 """
 
     @property

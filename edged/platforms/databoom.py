@@ -43,6 +43,7 @@ class Databoom(HttpPlatform):
     example = """\
 token = { credential = "databoom-token" }
 device = "0abc12def3"
+series = { "greenhouse.temperature" = "room_temp", "host.*" = true }
 """
 
     def __init__(self, options: Any) -> None:

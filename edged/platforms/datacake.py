@@ -50,6 +50,7 @@ class Datacake(HttpPlatform):
     example = """\
 token = { credential = "datacake-token" }
 device = "be525e29-4398-4fc1-a928-dead7fdfe218"
+series = { "greenhouse.temperature" = "TEMPERATURE" }
 """
 
     @property

@@ -20,11 +20,12 @@ class Status:
 
     def backs_off(self, reason: str) -> None:
         """Nothing gets through at the moment."""
-        self._trouble("backing-off", reason, "all readings are kept; trying on")
+        self._trouble("backing-off", f"cannot deliver: {reason}", "all readings are kept; trying on")
 
     def parks(self, reason: str) -> None:
         """Nothing will get through until a person has repaired it."""
-        self._trouble("parked", reason, "all readings are kept; tried again every hour, at a restart and at a reload")
+        then = "all readings are kept; tried again every hour, at a restart and at a reload"
+        self._trouble("parked", f"parked: {reason}", then)
 
     def parks_series(self, series: str, reason: str) -> None:
         """One series will not get through until a person has repaired it."""
@@ -67,11 +68,10 @@ class Status:
             self._said.add(kind)
             self._log(text)
 
-    def _trouble(self, state: str, reason: str, then: str) -> None:
-        reason = redact(reason)
+    def _trouble(self, state: str, what: str, then: str) -> None:
         if self.state != state:
-            self._log(f"cannot deliver: {reason}; {then}")
-        self.state, self.last_error = state, reason
+            self._log(f"{what}; {then}")
+        self.state, self.last_error = state, redact(what.partition(": ")[2])
 
     def _log(self, text: str, series: str = "") -> None:
         fields = {"destination": self._destination} | ({"series": series} if series else {})

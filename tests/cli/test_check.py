@@ -83,3 +83,25 @@ def test_no_row_is_broken_into_lines(tmp_path, capsys):
     path = config(tmp_path, SENSORS + databoom())
     assert main(["check", "--config", str(path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("databoom ")
+
+
+def test_what_does_nothing_is_said(tmp_path, capsys):
+    path = config(tmp_path, "[destinations.d]\nplatform = 'databoom'\ntoken = { env = 'PATH' }\ndevice = 'x'\n")
+    assert main(["check", "--config", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{path}:1:1: warning: there are no sensors" in lines
+    assert any("destinations.d: warning: it has no series, so nothing goes there" in line for line in lines)
+
+
+def test_a_series_without_quotes_is_told_so(tmp_path, capsys):
+    destination = "[destinations.d]\nplatform = 'databoom'\ntoken = { env = 'PATH' }\ndevice = 'x'\n"
+    path = config(tmp_path, SENSORS + destination + "[destinations.d.series]\nboard.uptime = 'up'\n")
+    assert main(["check", "--config", str(path)]) == 78
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith('destinations.d.series.board: put the series in quotes: "board.uptime" = ...')
+
+
+def test_a_token_that_would_go_in_the_clear_is_warned_of(tmp_path, capsys):
+    path = config(tmp_path, SENSORS + databoom("http://databoom.example.org/push"))
+    assert main(["check", "--config", str(path)]) == 0
+    assert "destinations.databoom.url: warning: without TLS" in capsys.readouterr().out

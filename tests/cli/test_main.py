@@ -59,7 +59,7 @@ def test_a_wrong_command_line(capsys, arguments):
 def test_the_config_of_the_environment(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EDGED_CONFIG", str(config(tmp_path)))
     assert main(["check"]) == 0
-    assert capsys.readouterr().out.startswith("test: 2 sensors, 0 destinations")
+    assert "\ntest: 2 sensors, 0 destinations" in capsys.readouterr().out
 
 
 def test_an_error_is_a_line(monkeypatch, tmp_path, capsys):

@@ -40,7 +40,8 @@ def test_the_example_is_right(capsys, tmp_path, name):
     assert main(["platforms", name]) == 0
     text = capsys.readouterr().out
     path = tmp_path / "config.toml"
-    path.write_text(text[text.index("[destinations.NAME]") :])
+    sensors = '[sensors.greenhouse]\ndriver = "bme280"\ninterval = 1\n[sensors.host]\ndriver = "host"\ninterval = 1\n'
+    path.write_text(sensors + text[text.index("[destinations.NAME]") :])
     config, problems, _ = read(path)
     assert problems == []
     assert config is not None

@@ -99,7 +99,7 @@ def test_what_is_absent_keeps_it_from_nothing(daemon, tmp_path):
     running = daemon(config(tmp_path, text))
     found = {"absent": False, "databoom": False, "other": False}
     while not all(found.values()):
-        line = until(running.stderr, "absent: lost|cannot deliver")
+        line = until(running.stderr, "absent: lost|cannot deliver|databoom: parked")
         found[line.split()[2].rstrip(":")] = True
     stop(running)
 
