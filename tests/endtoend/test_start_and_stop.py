@@ -108,7 +108,7 @@ def test_starts_with_every_destination_dead_and_delivers_all_when_they_come(tmp_
     assert took < 5.0
     assert "pulled_out: lost: " in log
     assert "gone: lost: " in log
-    assert "nameless: cannot deliver: " in log
+    assert "nameless: parked: " in log
     times = [reading.time_ms for reading in stand_in.snapshot()[0]]
     assert times == sorted(times)
     assert stand_in.snapshot()[1] == []
