@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from edged import clock
 from edged.errors import NoAnswer, SecretUnreadable
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Platform, Transport, Wire
@@ -43,7 +44,7 @@ class Sender:
         backoff: Backoff,
         batch_size: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = clock.now_ms,
         on_outcome: Callable[[Entry, Outcome], None] = lambda entry, outcome: None,
     ) -> None:
         """`on_outcome` hears each reading's final fate.  Times are passed in so that tests take none."""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from edged import clock
 from edged.errors import StoreHeld
 from edged.reading import Entry, Reading
 from edged.store.position import Position
@@ -42,7 +43,7 @@ class Log:
         folder: Path,
         flush_interval: float,
         boot_id: str,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         """Opens the store in `folder`, or makes it.  Raises StoreHeld, OSError, sqlite3.Error.
 
