@@ -1,6 +1,11 @@
-"""The clocks: what time it is, and how long since when."""
+"""The clocks: what time it is, how long since when, and whether the time is known to be right."""
 
+import struct
 import time
+
+_TIME_ERROR = 5  # what adjtimex(2) returns, and
+_STA_UNSYNC = 0x40  # the bit of its status, where the clock is not synchronised
+_TIMEX = "@I4li"  # the head of its struct, as this machine lays it out: modes, offset, freq, maxerror, esterror, status
 
 
 def monotonic() -> float:
@@ -16,3 +21,16 @@ def now_ms() -> int:
 def boot_ms() -> int:
     """Milliseconds since the boot, suspended time included."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def synchronised() -> bool | None:
+    """Whether the kernel calls the clock synchronised, by whatever source; None where it does not say."""
+    import ctypes  # costs more than all else here
+
+    timex = ctypes.create_string_buffer(512)  # more than the struct has; with `modes` 0 it only asks
+    try:
+        code = ctypes.CDLL(None).adjtimex(timex)
+    except (OSError, AttributeError):
+        return None
+    *_, status = struct.unpack_from(_TIMEX, timex)
+    return None if code < 0 else not (code == _TIME_ERROR or status & _STA_UNSYNC)

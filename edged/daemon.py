@@ -1,7 +1,7 @@
 """The daemon: the only module that knows all parts.  It builds them from a config, starts, reloads and stops them."""
 
+import contextlib
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -55,37 +55,37 @@ class Daemon:
         on_reading: Callable[[Reading], None] = lambda reading: None,
         on_outcome: Callable[[str, Entry, Outcome], None] = lambda destination, entry, outcome: None,
     ) -> None:
-        """Opens the store.  `on_reading` and `on_outcome` let a command watch.  Raises StoreHeld, StoreUnusable."""
+        """Opens the store.  `on_reading` and `on_outcome` let a command watch.  Raises StoreHeld."""
         self.config = config
+        self.started = clock.monotonic()  # s
         self.sampled = 0  # readings that left shaping
         self._on_reading = on_reading
         self._on_outcome = on_outcome
         self._lanes: dict[Hashable, Lane] = {}
         self._sensors: dict[str, _SensorPart] = {}
         self._destinations: dict[str, _DestinationPart] = {}
-        try:
-            self.store = Log(config.state_dir, config.daemon.flush_interval, board.boot_id())
-        except (OSError, sqlite3.Error) as error:
-            where = f"the store in {config.state_dir}"
-            raise StoreUnusable(f"{where} cannot be opened: {error}; see state_dir in the config") from error
+        self.store = Log(
+            config.state_dir, config.daemon.flush_interval, board.boot_id(), keep_removed_s=config.keep_removed
+        )
 
     @property
     def senders(self) -> dict[str, Sender]:
         """The running destinations' senders, by name."""
-        return {name: part.sender for name, part in self._destinations.items()}
+        return {name: part.sender for name, part in list(self._destinations.items())}
 
     @property
     def samplers(self) -> dict[str, Sampler]:
         """The running sensors' samplers, by name."""
-        return {name: part.sampler for name, part in self._sensors.items()}
+        return {name: part.sampler for name, part in list(self._sensors.items())}
 
     # --- life
 
     def start(self, *, sampling: bool = True) -> None:
         """Starts all parts; none of them can keep another from it."""
-        self.store.start()
         for destination in self.config.destinations.values():
             self._start_destination(destination)
+        self._close_queues()
+        self.store.start()
         for sensor in self.config.sensors.values() if sampling else ():
             self._start_sensor(sensor)
         log.info(
@@ -102,6 +102,7 @@ class Daemon:
         self.config = config
         for destination in config.destinations.values():
             self._start_destination(destination)
+        self._close_queues()
         for sensor in config.sensors.values():
             self._start_sensor(sensor)
         log.info("reloaded: %d sensors, %d destinations", len(self._sensors), len(self._destinations))
@@ -124,10 +125,11 @@ class Daemon:
         self.stop_sampling()
         try:
             self.store.flush()  # first of all: whatever hangs behind this, nothing is lost
-        except sqlite3.Error as error:
-            log.error("cannot write the store: %s", error)
+        except StoreUnusable:
+            log.error("what is in memory only can be delivered in the time that is left, and is lost then")
         stop_all(self.senders.values(), _REQUEST_S)
-        self.store.stop()
+        with contextlib.suppress(StoreUnusable):
+            self.store.stop()
         log.info("stopped; %d readings queued", sum(part.sender.queue.queued for part in self._destinations.values()))
 
     def drain(self, timeout_s: float, stopping: threading.Event | None = None) -> bool:
@@ -178,7 +180,7 @@ class Daemon:
         if not destination.common.enabled or name in self._destinations:
             return
         mapping = destination.mapping
-        queue = self.store.open_queue(name, lambda series: mapping.target(series) is not None, str(mapping))
+        queue = self.store.open_queue(name, mapping.choice, destination.bounds)
         sender = Sender(
             queue,
             destination.platform(destination.options),
@@ -191,6 +193,13 @@ class Daemon:
         sender.start()
         self._destinations[name] = _DestinationPart(destination, sender)
 
+    def _close_queues(self) -> None:
+        """Ends the queues of destinations that are disabled or have left the config; what they lack is kept."""
+        for name, queue in self.store.queues.items():
+            removed = name not in self.config.destinations
+            if name not in self._destinations and (queue.open or queue.removed != removed):
+                self.store.close_queue(queue, removed=removed)
+
     def _stop_destinations(self, parts: list[_DestinationPart], following: Config) -> None:
         """Stops destinations together."""
         stop_all([part.sender for part in parts], _REQUEST_S)
@@ -199,7 +208,6 @@ class Daemon:
             del self._destinations[name]
             stays = following.destinations.get(name)
             if stays is None or not stays.common.enabled:  # else its next start takes over, and misses nothing between
-                self.store.close_queue(part.sender.queue)
                 log.info("%s is no more; %d readings are kept for it", name, part.sender.queue.queued)
 
 

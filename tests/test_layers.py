@@ -12,11 +12,12 @@ PACKAGE = Path(__file__).parents[1] / "edged"
 LAYERS = (  # each may import those below it
     ("__main__",),
     ("cli",),
+    ("overview", "sums"),
     ("daemon",),
     ("config", "sampling", "sending", "monitoring"),
     ("drivers", "platforms", "store"),
     ("buses", "transports", "simulation"),
-    ("board", "clock", "errors", "options", "outcome", "plugins", "reading", "secret"),
+    ("board", "clock", "errors", "options", "outcome", "plugins", "reading", "secret", "series"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 ALLOWED = {  # within a level: (importer, imported) -> why

@@ -13,6 +13,8 @@ COMMANDS = {
     "run": "the daemon, in the foreground",
     "check": "look the config over and say what it would do",
     "read": "read the configured sensors once and print their values",
+    "status": "how the running daemon is doing: sensors, destinations, store",
+    "queue": "what the destinations have not got yet, or have refused: list, export, retry, drop, adopt",
     "drivers": "the kinds of sensors there are, or one in detail",
     "platforms": "the kinds of destinations there are, or one in detail",
     "demo": "the whole way on this machine, without hardware and without an account",

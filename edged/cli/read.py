@@ -1,19 +1,24 @@
-"""`edged read`: the sensors' values, now."""
+"""`edged read`: the sensors' values, now; a running daemon's last ones, since the devices are in its hands."""
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
 import time
+from collections.abc import Generator
 from typing import Any
 
 from edged.cli import DONE, FAILED, WRONG_COMMAND, show, shown, table
-from edged.config.config import Sensor
+from edged.cli._running import NotRunning, ask
+from edged.config.config import Config, Sensor
 from edged.config.reader import find, require
 from edged.daemon import lane_of, make_sampler
-from edged.reading import iso
+from edged.overview import last_read
 from edged.sampling.once import read_once
 from edged.sampling.sampler import Sampler
+
+JSON = dict[str, Any]
 
 _WATCH_S = 2.0
 
@@ -26,48 +31,58 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Reads each sensor once, straight from its device; 1 where one of them gave no reading."""
+    """Asks the running daemon, or reads each sensor once; 1 where one of them gave no reading."""
     config, _ = require(find(options.config))
     for name in options.sensors:
         if name not in config.sensors:
             print(f"edged: there is no sensor {name}; there are: {', '.join(config.sensors)}", file=sys.stderr)
             return WRONG_COMMAND
+    rounds = _rounds(config, options.sensors)
+    with contextlib.closing(rounds):
+        for result in rounds:
+            if options.json:
+                print(json.dumps(result), flush=True)
+            else:
+                _show(result)
+            if not options.watch:
+                return FAILED if any(sensor["error"] for sensor in result.values()) else DONE
+            time.sleep(_WATCH_S)
+    return DONE
+
+
+def _rounds(config: Config, names: list[str]) -> Generator[JSON, None, None]:
+    """What the sensors give, round by round: by a running daemon, else from the devices themselves."""
+    request = {"do": "read", "sensors": names}
+    try:
+        first = ask(config.state_dir, request)
+    except NotRunning as error:
+        if error.denied:
+            print(f"edged: {error}; the devices themselves are read", file=sys.stderr)
+        yield from _devices([config.sensors[name] for name in names or config.sensors])
+    else:
+        yield first
+        while True:
+            yield ask(config.state_dir, request)
+
+
+def _devices(sensors: list[Sensor]) -> Generator[JSON, None, None]:
     logging.getLogger("edged").setLevel(logging.CRITICAL)  # what is wrong stands in the result
-    sensors = [config.sensors[name] for name in options.sensors or config.sensors]
     parts = [(sensor, make_sampler(sensor, lambda readings, offset_ms: None)) for sensor in sensors]
     hanging: set[Sampler] = set()  # their threads are in their devices still
     try:
         while True:
             hanging |= read_once([(lane_of(sensor), sampler) for sensor, sampler in parts if sampler not in hanging])
-            _print(parts, options.json)
-            if not options.watch:
-                return FAILED if any(sampler.health.error for _, sampler in parts) else DONE
-            time.sleep(_WATCH_S)
+            yield {sensor.name: last_read(sensor, sampler, sampler.health.error) for sensor, sampler in parts}
     finally:
         for _, sampler in parts:
             sampler.close()
 
 
-def _print(parts: list[tuple[Sensor, Sampler]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({sensor.name: _as_json(sensor, sampler) for sensor, sampler in parts}), flush=True)
-        return
-    result = table("sensor", "quantity", "value", "unit")
-    for sensor, sampler in parts:
-        for quantity, reading in sampler.last.items():
-            result.add_row(sensor.name, quantity, shown(reading.value), sensor.driver.quantity(quantity).unit)
-        if sampler.health.error:
-            result.add_row(sensor.name, "", "", f"no reading: {sampler.health.error}")
-    show(result)
-
-
-def _as_json(sensor: Sensor, sampler: Sampler) -> dict[str, Any]:
-    times = [reading.time_ms for reading in sampler.last.values()]
-    return {
-        "time": iso(max(times)) if times else None,
-        "quantities": {
-            quantity: {"value": reading.value, "unit": sensor.driver.quantity(quantity).unit}
-            for quantity, reading in sampler.last.items()
-        },
-        "error": sampler.health.error or None,
-    }
+def _show(result: JSON) -> None:
+    rows = table("sensor", "quantity", "value", "unit")
+    for name, sensor in result.items():
+        for quantity, each in sensor["quantities"].items():
+            rows.add_row(name, quantity, shown(each["value"]), each["unit"])
+        if sensor["error"]:
+            rows.add_row(name, "", "", f"no reading: {sensor['error']}")
+    show(rows)

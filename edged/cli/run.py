@@ -5,14 +5,16 @@ import faulthandler
 import logging
 import os
 import signal
-import sqlite3
 from pathlib import Path
 
+from edged import overview
 from edged.cli import DONE, FAILED
 from edged.cli._signals import catch
 from edged.config.config import Config
 from edged.config.reader import find, read, require
 from edged.daemon import Daemon
+from edged.monitoring import queues
+from edged.monitoring.control import Server
 from edged.monitoring.log import set_up
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ def _run(config: Config, path: Path) -> int:
     faulthandler.enable()  # a crash of the interpreter then shows where every thread was
     signals = catch(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     daemon = Daemon(config)
+    control = Server(config.state_dir, {**overview.actions(daemon), **queues.actions(daemon.store)})
+    control.start()
     daemon.start()
     while os.read(signals, 1)[0] == signal.SIGHUP:
         new, problems, _ = read(path)
@@ -59,12 +63,9 @@ def _run(config: Config, path: Path) -> int:
             log.error("the config is empty, as after a power cut while it was written; the old one stays")
         else:
             _reload(daemon, new)
-    try:
-        daemon.stop()
-    except sqlite3.Error as error:
-        log.error("the last readings could not be written: %s", error)
-        return FAILED
-    return DONE
+    control.stop()
+    daemon.stop()
+    return FAILED if daemon.store.trouble else DONE
 
 
 def _reload(daemon: Daemon, new: Config) -> None:

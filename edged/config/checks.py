@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -14,8 +15,10 @@ from cronsim import CronSim, CronSimError
 from edged.config.config import Config, Destination, Sensor
 from edged.config.document import Document, Problem, dotted
 from edged.config.positions import Path
+from edged.config.values import size_text
 from edged.drivers import EventDriver
-from edged.sending.mapping import Usual, matches
+from edged.sending.mapping import Usual
+from edged.series import matches
 
 
 def cross_check(config: Config, document: Document) -> list[Problem]:
@@ -51,6 +54,7 @@ def _findings(config: Config, document: Document) -> Iterator[_Finding]:
         yield from _places(destination, config.sensors)
         for key, message in destination.platform.caution(destination.options):
             yield _warning(("destinations", destination.name, key), message)
+    yield from _room(config, document)
     yield from _open_secrets(document)
 
 
@@ -127,6 +131,28 @@ def _destination(destination: Destination) -> Iterator[_Finding]:
     for pattern, target in destination.mapping.rules:
         if "*" in pattern and target is not None and not isinstance(target, Usual):
             yield _warning((*path, "series", pattern), "all series that it matches share this one target", key=True)
+
+
+def _room(config: Config, document: Document) -> Iterator[_Finding]:
+    """Queues that may grow larger than their disk has room for; told once of what several have from [queue]."""
+    try:
+        folder = next(folder for folder in (config.state_dir, *config.state_dir.parents) if folder.is_dir())
+        room = shutil.disk_usage(folder).free
+        if folder == config.state_dir:  # what the store has already is its own
+            room += sum(file.stat().st_size for file in folder.iterdir())
+    except OSError:
+        return  # not for this user to see
+    told = set()
+    for destination in config.destinations.values():
+        own: Path = ("destinations", destination.name, "max_size")
+        path = own if own in document.spots else ("queue", "max_size")
+        if destination.common.enabled and destination.bounds.max_size > room and path not in told:
+            told.add(path)
+            yield _warning(
+                path,
+                f"{size_text(destination.bounds.max_size)}, but the disk of {config.state_dir} has room for "
+                f"{size_text(room)}; when that is full, readings are lost, whatever when_full says: set a smaller size",
+            )
 
 
 def _known(sensors: dict[str, Sensor]) -> list[str]:

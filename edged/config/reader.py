@@ -6,6 +6,7 @@ from pathlib import Path as File
 from typing import Any
 
 from edged import board, drivers, platforms
+from edged.config import staleness
 from edged.config.checks import cross_check
 from edged.config.config import (
     Config,
@@ -13,6 +14,7 @@ from edged.config.config import (
     Destination,
     DestinationOptions,
     QuantityOptions,
+    QueueOptions,
     Sensor,
     SensorOptions,
 )
@@ -25,7 +27,7 @@ from edged.platforms import Platform
 from edged.sending.mapping import Mapping, Usual
 
 DEFAULT = File("/etc/edged/config.toml")
-TABLES = ("daemon", "sensors", "destinations")
+TABLES = ("daemon", "queue", "sensors", "destinations")
 
 
 def find(given: str | None) -> File:
@@ -60,9 +62,13 @@ class _Build:
         self.document = document
         self.problems = list(document.problems)
         self.reader = Reader({})
+        self.queue = QueueOptions()
 
     def error(self, path: Path, message: str, *, key: bool = False) -> None:
         self.problems.append(Problem(self.document.place(path, key=key), dotted(path), message))
+
+    def warning(self, path: Path, message: str) -> None:
+        self.problems.append(Problem(self.document.place(path), dotted(path), message, "warning"))
 
     def config(self, path: File) -> Config:
         values = self.document.values
@@ -71,6 +77,7 @@ class _Build:
                 self.error((table,), unknown(table, list(TABLES)), key=True)
         self.reader = Reader({"name": "", "serial": ""})
         daemon = self._options(DaemonOptions, values.get("daemon", {}), ("daemon",)) or DaemonOptions()
+        self.queue = self._options(QueueOptions, values.get("queue", {}), ("queue",)) or QueueOptions()
         name = daemon.name or host.node() or "edged"
         state_dir = (daemon.state_dir or _state_dir(path)).absolute()
         self.reader = Reader({"name": name, "serial": board.serial(state_dir)})
@@ -79,6 +86,7 @@ class _Build:
         return Config(
             DaemonOptions(name=name, flush_interval=daemon.flush_interval, log_level=daemon.log_level),
             state_dir,
+            self.queue.keep_removed,
             {n: sensor for n, sensor in sensors.items() if sensor},
             {n: destination for n, destination in destinations.items() if destination},
         )
@@ -127,8 +135,20 @@ class _Build:
         for key, message in driver.check(own) if own is not None else ():
             self.error((*path, *key.split(".")), message)
         shaping = self._quantities(quantities, (*path, "quantities"))
+        freshness = common.stale_after, common.interval, common.cron
+        if message := staleness.caution(*freshness):
+            self.warning((*path, "stale_after"), message)
         return Sensor(
-            name, table["driver"], driver, own, common.interval, common.cron, common.timeout, common.enabled, shaping
+            name,
+            table["driver"],
+            driver,
+            own,
+            common.interval,
+            common.cron,
+            common.timeout,
+            common.enabled,
+            staleness.stale_after(*freshness),
+            shaping,
         )
 
     def _quantities(self, tables: Any, path: Path) -> dict[str, QuantityOptions]:
@@ -141,8 +161,10 @@ class _Build:
     def _own(self, plugin: Any, table: dict[str, Any], path: Path, common: type) -> Any:
         """The driver's or platform's own options; an unknown key is compared with the common ones too."""
         known = [d.name for kind in (plugin.Options, common) for d in declarations(kind).values()]
+        general = [declared.name for declared in declarations(QueueOptions).values()]
         for key in [key for key in table if key not in known]:
-            self.error((*path, key), unknown(key, known), key=True)
+            message = "it belongs to [queue], for all destinations" if key in general else unknown(key, known)
+            self.error((*path, key), message, key=True)
         table = {key: value for key, value in table.items() if key in known}
         return self._options(plugin.Options, table, path, getattr(plugin, "advice", None))
 
@@ -177,7 +199,7 @@ class _Build:
         for key, message in platform.check(own) if own is not None else ():
             self.error((*path, key), message)
         mapping = self._mapping(platform, entries, (*path, "series"))
-        return Destination(name, table["platform"], platform, own, common, mapping)
+        return Destination(name, table["platform"], platform, own, common, mapping, self.queue.bounds(common))
 
     def _mapping(self, platform: type[Platform], entries: Any, path: Path) -> Mapping:
         if not isinstance(entries, dict):
@@ -210,8 +232,7 @@ class _Build:
             return None
         target = self._options(platform.Series, entry, path)
         for key, message in platform.caution_target(target) if target is not None else ():
-            where = (*path, key)
-            self.problems.append(Problem(self.document.place(where), dotted(where), message, "warning"))
+            self.warning((*path, key), message)
         return target
 
 

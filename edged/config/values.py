@@ -24,7 +24,9 @@ from edged.secret import Secret
 Errors = list[tuple[tuple[str, ...], str]]  # path below the table, message
 
 _DURATION = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_DECIMAL = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BINARY = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = {"": 1, "B": 1} | _DECIMAL | _BINARY
 _LONGEST_S = 100 * 365 * 86400.0  # far from where clocks and sockets overflow
 MISSING = "is missing"  # how the message begins where a key has to be there
 _EXAMPLES = {
@@ -245,10 +247,18 @@ def shown(value: Any) -> str:
     return {"str": "a string", "list": "a list", "dict": "a table"}.get(kind := type(value).__name__, f"a {kind}")
 
 
+def size_text(size: int) -> str:
+    """A number of bytes as people say it: in the largest unit of which there is one at least."""
+    fitting = [unit for unit, factor in _BINARY.items() if factor <= size]
+    return f"{round(size / _BINARY[fitting[-1]], 1):g}{fitting[-1]}" if fitting else f"{size} bytes"
+
+
 def _limit(option: Declaration, limit: float) -> str:
     kinds = (option.type, *get_args(option.type))  # `Seconds | None` has it a level below
-    in_seconds = any(DURATION in get_args(kind) for kind in kinds)
-    return f"{limit:g}" + (" s" if in_seconds else f" {option.unit}" if option.unit else "")
+    units = [unit for kind in kinds for unit in get_args(kind)]
+    if SIZE in units:
+        return size_text(int(limit))
+    return f"{limit:g}" + (" s" if DURATION in units else f" {option.unit}" if option.unit else "")
 
 
 def _without_nul(value: str) -> str:
@@ -312,4 +322,7 @@ def _duration(value: Any) -> float:
 
 def _size(value: Any) -> int:
     """Bytes."""
-    return int(_quantified(value, _SIZE, "size"))
+    size = int(_quantified(value, _SIZE, "size"))
+    if size >= 2**63:
+        raise vol.Invalid("that is more than any disk has")
+    return size

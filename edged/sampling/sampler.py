@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from edged.drivers import Driver, EventDriver, Read
 from edged.errors import CorruptReply, SensorError
@@ -14,6 +15,14 @@ from edged.sampling.shaping import Shaping
 log = logging.getLogger(__name__)
 
 Put = Callable[[list[Reading], int], None]  # readings of one moment, and the clock's time minus the time since boot
+
+
+class Sample(NamedTuple):
+    """A good value, and when it was measured by both clocks."""
+
+    value: Value
+    time_ms: int
+    boot_ms: int
 
 
 class Sampler:
@@ -40,7 +49,9 @@ class Sampler:
         self.schedule = schedule
         self.timeout_s = timeout_s
         self.health = Health(name)
-        self.last: dict[str, Reading] = {}  # by quantity
+        self.last: dict[str, Reading] = {}  # by quantity: of the last read and the events since; empty after a failure
+        self.samples: dict[str, Sample] = {}  # by quantity: the last good one, however long ago
+        self.since_ms = clocks()[1]
         self.missed = 0  # times on the schedule at which it could not be read
         self._make = make
         self._shaping = shaping
@@ -60,7 +71,6 @@ class Sampler:
         """Begins a read; returns the seconds until it can go on, None where it is over."""
         self._began = now
         self._again = False
-        self.last = {}
         return self._try(now)
 
     def _try(self, now: float) -> float | None:
@@ -93,7 +103,8 @@ class Sampler:
         self._read = None
         with self._taking:
             # An event during the read is in the store already: what follows it has a later time.
-            self.take(values, *(self._clocks() if isinstance(self._driver, EventDriver) else self._moment))
+            moment = self._clocks() if isinstance(self._driver, EventDriver) else self._moment
+            self.take(values, *moment, whole=True)
         if isinstance(self._driver, EventDriver) and not self._listening:
             self._listening = self._driver.listen(self._event)
         if not self._given_up:
@@ -110,9 +121,10 @@ class Sampler:
                 log.exception("%s: a bug in taking an event; please report it", self.name)
             self._event_bug = True
 
-    def take(self, values: Values, time_ms: int, boot_ms: int) -> None:
+    def take(self, values: Values, time_ms: int, boot_ms: int, *, whole: bool = False) -> None:
         """Shapes the values of one moment and puts what is left of them into the store.
 
+        `whole`: they are all that the sensor has, and not those that an event changed.
         Raises TypeError where one of them is of a type that no reading has: then none of them is put.
         """
         readings = {}
@@ -124,8 +136,11 @@ class Sampler:
             self.health.in_range(quantity, raw, value is not None)
             if value is not None:
                 readings[quantity] = Reading(f"{self.name}.{quantity}", time_ms, value)
-        if readings and not self._given_up:
-            self.last.update(readings)
+        if self._given_up:
+            return
+        self.last = readings if whole else self.last | readings
+        self.samples.update({quantity: Sample(it.value, time_ms, boot_ms) for quantity, it in readings.items()})
+        if readings:
             self._put(list(readings.values()), time_ms - boot_ms)
 
     def _failed(self, error: SensorError, now: float) -> float | None:
@@ -135,6 +150,7 @@ class Sampler:
             self._again = True
             return self._try(now)
         if not self._given_up:
+            self.last = {}
             self.health.failed(error)
         return None
 
@@ -142,8 +158,16 @@ class Sampler:
         """For a thread that waits for a read in vain: it failed, and nothing that still comes of it is taken."""
         with self._taking:
             self._given_up = True
+            self.last = {}
             self._driver = None  # left to the thread that hangs in it
         self.health.failed(error)
+
+    def stale(self, after_s: float, boot_ms: int) -> dict[str, float]:
+        """The quantities without a good sample for longer than `after_s`, and for how many s; "": all there are."""
+        samples = dict(self.samples)  # at once, since the lane goes on
+        since = {quantity: sample.boot_ms for quantity, sample in samples.items()} or {"": self.since_ms}
+        silent = {quantity: (boot_ms - then) / 1000 for quantity, then in since.items()}
+        return {quantity: silence for quantity, silence in silent.items() if silence > after_s}
 
     def close(self) -> None:
         """Lets go of the device; the next read opens it again."""

@@ -1,9 +1,11 @@
 """Which series go to a destination, and where there."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+from edged.series import Choice, deciding
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,12 @@ class Mapping:
 
     def rule(self, series: str) -> str:
         """The rule that decides on a series: its exact name, else the longest pattern; empty where none does."""
-        if any(pattern == series for pattern, _ in self.rules):
-            return series
-        return max((pattern for pattern, _ in self.rules if matches(pattern, series)), key=len, default="")
+        return deciding((pattern for pattern, _ in self.rules), series)
 
-    def __str__(self) -> str:
-        """Names what is mapped (not where to): another text means that other series are wanted."""
-        return " ".join(f"{'-' if target is None else '+'}{pattern}" for pattern, target in self.rules)
+    @cached_property
+    def choice(self) -> Choice:
+        """Which series go there, whatever their targets."""
+        return Choice(tuple((pattern, target is not None) for pattern, target in self.rules))
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,3 @@ class Usual:
 
     def __call__(self, series: str) -> Any:
         return self.make(series)
-
-
-def matches(pattern: str, series: str) -> bool:
-    """Whether the series has the pattern's form; `*` stands for any characters, dots included."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), series) is not None

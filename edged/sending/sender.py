@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from edged import clock
-from edged.errors import NoAnswer, SecretUnreadable
+from edged.errors import NoAnswer, SecretUnreadable, StoreUnusable
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Platform, Transport, Wire
 from edged.reading import Entry
@@ -29,6 +29,7 @@ PARKED_S = 3600.0  # what is parked is tried again so often
 _TAKE = 10_000  # readings looked at for one request; far more than any request holds
 _BUG_S = 60.0
 _ABANDON_S = 1.0
+_UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
 _GATHER_S = 1.0  # a request that is not full waits so long after the one before, for more to go with it
 
 
@@ -109,6 +110,8 @@ class Sender:
                 break
             try:
                 wait = self.step()
+            except StoreUnusable:
+                wait = _UNREADABLE_S
             except Exception:  # a bug; this destination must not stand still for it for ever
                 log.exception("%s: a bug interrupts its sending; please report it", self.queue.name)
                 self._batch, self._requests = [], []

@@ -3,6 +3,7 @@
 import logging
 
 from edged.secret import redact
+from edged.sending.rate import Rate
 
 log = logging.getLogger(__name__)
 
@@ -14,6 +15,7 @@ class Status:
         self.state = "ok"  # "waiting", "backing-off", "parked"
         self.last_error = ""
         self.last_delivery_ms: int | None = None
+        self.rate = Rate()  # of deliveries
         self.parked: dict[str, str] = {}  # series -> reason
         self._destination = destination
         self._said: set[str] = set()
@@ -37,6 +39,7 @@ class Status:
     def delivered(self, series: str, time_ms: int, remark: str = "") -> None:
         """A reading of the series got through; `remark`: its answer was a yes, but an unusual one."""
         self.last_delivery_ms = time_ms
+        self.rate.count(time_ms)
         self._again("delivers")
         if self.parked.pop(series, None) is not None:
             self._log(f"{series} is delivered again", series)

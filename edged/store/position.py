@@ -1,11 +1,21 @@
-"""How far one destination is: a number while its series are in step, one more for each that is not.
+"""What one destination still lacks of the log: a number while its series are in step, and what is not.
 
 A series may fall behind (its field is at the rate limit, its token is refused) and must not hold up the others; the
-order within a series is kept.  So what is settled of a series is always all up to some sequence number.
+order within a series is kept.  So what is settled of a series is always all up to some sequence number, with one kind
+of exception: ranges that the destination never gets, since they came while it was disabled or full, or are gone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Skip(NamedTuple):
+    """Readings that are not owed: those after `after`, up to and with `upto`; of one series, or (empty) of all."""
+
+    after: int
+    upto: int
+    series: str = ""
 
 
 @dataclass
@@ -14,22 +24,90 @@ class Position:
 
     head: int = 0
     behind: dict[str, int] = field(default_factory=dict)
+    skips: list[Skip] = field(default_factory=list)  # in the order in which they came about
 
     def of(self, series: str) -> int:
         """The sequence number up to which all readings of the series are settled."""
         return self.behind.get(series, self.head)
 
+    def owes(self, series: str, seq: int) -> bool:
+        """Whether that reading of the series is still to be delivered."""
+        if seq <= self.of(series):
+            return False
+        return not any(skip.after < seq <= skip.upto and skip.series in ("", series) for skip in self.skips)
+
     @property
     def lowest(self) -> int:
         """The sequence number up to which all readings are settled, so that no one here needs them."""
         # The head first: a flush asks while the sender's thread moves it, and may get it too low, never too high.
-        return min([self.head, *self.behind.values()])
+        return self.past(min([self.head, *self.behind.values()]))
+
+    def past(self, seq: int) -> int:
+        """`seq`, or the end of the ranges that begin there and are owed of no series."""
+        for skip in sorted(skip for skip in self.skips if not skip.series):
+            if skip.after <= seq < skip.upto:
+                seq = skip.upto
+        return seq
+
+    def needs(self, last: int) -> list[tuple[int, int]]:
+        """The ranges (after, up to) of the log that may hold what is owed; `last` is the log's last number."""
+        ranges, start = [], self.lowest
+        for skip in sorted(skip for skip in self.skips if not skip.series and skip.upto > start):
+            if skip.after > start:
+                ranges.append((start, skip.after))
+            start = max(start, skip.upto)
+        return [*ranges, (start, last)] if last > start else ranges
+
+    def touched(self, first: int, last: int) -> bool:
+        """Whether ranges that are not owed reach into first..last."""
+        return any(skip.upto >= first and skip.after < last for skip in self.skips)
+
+    def skip(self, after: int, upto: int, series: str = "") -> None:
+        """Takes a range out."""
+        if self.skips and (end := self.skips[-1]).series == series and end.after <= after <= end.upto:
+            self.skips[-1] = Skip(end.after, max(end.upto, upto), series)
+        elif upto > after:
+            self.skips.append(Skip(after, upto, series))
+
+    def settle_to(self, seq: int) -> None:
+        """Everything at or before `seq` is settled, of all series."""
+        if seq < self.head:
+            self.behind = {series: max(at, seq) for series, at in self.behind.items()}
+        else:
+            self.behind = {series: at for series, at in self.behind.items() if at > seq}
+            self.head = seq
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Forgets ranges that are behind what is settled anyway."""
+        if self.skips:
+            self.head = self.past(self.head)
+            behind = {series: self.past(at) for series, at in self.behind.items()}
+            self.behind = {series: at for series, at in behind.items() if at != self.head}
+            lowest = self.lowest
+            self.skips = [s for s in self.skips if s.upto > (self.of(s.series) if s.series else lowest)]
+
+    def joined(self, earlier: "Position", began: int, series: Iterable[str]) -> "Position":
+        """What is owed of both: of `earlier` up to sequence number `began`, of this one behind it.
+
+        `series` are those that have readings between `began` and where this one is.
+        """
+        behind = {series: at for series, at in earlier.behind.items() if at < began}
+        joined = Position(min(earlier.head, began), behind)  # both may have been in use at the same time
+        for skip in earlier.skips:
+            joined.skip(skip.after, min(skip.upto, began), skip.series)
+        done = max(self.lowest, began)
+        joined.skip(began, done)
+        for name in series:
+            joined.skip(done, self.of(name), name)
+        joined.skips += self.skips
+        return joined
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in the store; the head first, as in `lowest`."""
-        return {"head": self.head, "behind": dict(self.behind)}
+        return {"head": self.head, "behind": dict(self.behind), "skips": [list(skip) for skip in self.skips]}
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Position":
         """As it was kept."""
-        return cls(kept["head"], dict(kept["behind"]))
+        return cls(kept["head"], dict(kept["behind"]), [Skip(*skip) for skip in kept.get("skips", [])])

@@ -1,7 +1,7 @@
 """What is on disk: persist-queue's tables on one connection of our own, where a whole flush is one commit.
 
 persist-queue commits each call by itself and opens a connection for each table; both are turned off here by overriding
-four private hooks (`_new_db_connection`, `_SQL_CREATE`, `_SQL_INSERT`, `_serializer`).  They are pinned in
+a few private hooks (`_new_db_connection`, `_SQL_CREATE`, `_SQL_INSERT`, `_serializer`, `_count`).  They are pinned in
 pyproject.toml and guarded by tests/store/test_tables.py.
 """
 
@@ -12,14 +12,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from urllib.parse import quote
 
 from persistqueue import Empty, PDict, SQLiteQueue
 
-from edged.store.segment import Segment
+from edged.store.segment import DamagedSegment, Segment
 
 FILE = "store.db"
+DESTINATION = "destination:"  # the states of queues begin so
+_DAMAGED_KEPT = 20  # segments
 
 # Exclusive before the first access: no -shm file, which on a full disk would end the process by SIGBUS.
 # FULL: NORMAL loses all since the last checkpoint at a power cut.  1 KiB pages halve what a small commit writes.
@@ -81,12 +83,18 @@ def connect(folder: Path) -> GroupConnection:
         check_same_thread=False,  # used under the store's lock only
     )
     try:
+        connection.text_factory = _text
         for pragma in _PRAGMAS:
             connection.execute(pragma)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _text(stored: bytes) -> str:
+    """A text of the database, also one that somebody has damaged: so that it can be told, and not end the reading."""
+    return stored.decode(errors="surrogateescape")
 
 
 class _OnConnection:
@@ -97,41 +105,120 @@ class _OnConnection:
     def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> GroupConnection:
         return self.connection
 
+    def _count(self) -> int:
+        return 0  # would read the whole table at each start, for a number that is not used here
+
 
 class LogTable(_OnConnection, SQLiteQueue):
-    """The log: a row a segment, under the sequence number of its last reading."""
+    """The log: a row a segment, under the sequence number of its last reading.
+
+    `bytes_before` is what the segments before it took on disk when they were written, so that what a range of the log
+    takes is a difference of two numbers.
+    """
 
     # No AUTOINCREMENT: the keys are ours, and it would write a second table with each insert.
     _SQL_CREATE = (
-        "CREATE TABLE IF NOT EXISTS {table_name} ({key_column} INTEGER PRIMARY KEY, data BLOB, timestamp FLOAT)"
+        "CREATE TABLE IF NOT EXISTS {table_name}"
+        " ({key_column} INTEGER PRIMARY KEY, data BLOB, timestamp FLOAT, bytes_before INTEGER)"
     )
-    _SQL_INSERT = "INSERT INTO {table_name} ({key_column}, data, timestamp) VALUES (?, ?, ?)"
+    # Or replace: a commit that failed may have arrived on the disk all the same.
+    _SQL_INSERT = (
+        "INSERT OR REPLACE INTO {table_name} ({key_column}, data, timestamp, bytes_before) VALUES (?, ?, ?, ?)"
+    )
 
     def __init__(self, connection: GroupConnection, folder: Path) -> None:
         self.connection = connection
         super().__init__(str(folder), name="log", auto_commit=False, serializer=Segment)
+        self.bytes = self._bytes()  # up to the end of the log
 
-    def append(self, segment: Segment) -> None:
-        """Adds a segment behind all others."""
-        self._insert_into(segment.last, segment.dumps(segment), time.time())
+    def _bytes(self) -> int:
+        """What the log takes: told by its last row; by all of them where that is of an older version."""
+        row = self._one(f"SELECT bytes_before, length(data) FROM {self._table_name} ORDER BY {self._key_column} DESC")
+        if row is None:
+            return 0
+        if row[0] is None:
+            return int(self._one(f"SELECT sum(length(data)) FROM {self._table_name}")[0])
+        return int(row[0]) + footprint(row[1] or 0)
+
+    def _one(self, question: str, *values: int) -> Any:
+        return self.connection.execute(f"{question} LIMIT 1", values).fetchone()
+
+    def append(self, segment: Segment, bytes_before: int | None = None) -> None:
+        """Adds a segment: behind all others, or a saved one, of which it is known what was before it."""
+        data = segment.dumps(segment)
+        before = self.bytes if bytes_before is None else bytes_before
+        self._insert_into(segment.last, data, time.time(), before)
+        self.bytes = max(self.bytes, before + footprint(len(data)))
 
     def after(self, seq: int) -> Segment | None:
-        """The first segment that holds a reading behind `seq`.  Raises DamagedSegment."""
+        """The first segment that holds a reading behind `seq`.  Raises DamagedSegment; its key is `cursor` then."""
         self.cursor = seq
         try:
             segment: Segment = self.get(block=False)
         except Empty:
             return None
+        if segment.last != self.cursor:
+            raise DamagedSegment(f"readings {segment.first} to {segment.last} under the key {self.cursor}")
         return segment
 
-    def trim(self, seq: int) -> None:
-        """Deletes the segments whose readings are all at or before `seq`."""
-        self._delete(seq, op="<=")
+    def key_after(self, seq: int) -> int | None:
+        """The key of the first segment that holds a reading behind `seq`."""
+        row = self._one(
+            f"SELECT {self._key_column} FROM {self._table_name}"
+            f" WHERE {self._key_column} > ? ORDER BY {self._key_column}",
+            seq,
+        )
+        return row and int(row[0])
+
+    def bytes_before(self, seq: int) -> int:
+        """What the log takes on disk up to the segment that holds the reading behind `seq`."""
+        row = self._one(
+            f"SELECT bytes_before FROM {self._table_name} WHERE {self._key_column} > ? ORDER BY {self._key_column}", seq
+        )
+        return self.bytes if row is None else int(row[0] or 0)
+
+    def trim(self, after: int, upto: int) -> None:
+        """Deletes the segments whose readings are all behind `after` and not behind `upto`."""
+        if not after:
+            self._delete(upto, op="<=")
+            return
+        # The segment that holds the reading `after` has the first key from there on.
+        key, table = self._key_column, self._table_name
+        first = f"coalesce((SELECT min({key}) FROM {table} WHERE {key} >= ?2), ?2)"
+        self.connection.execute(f"DELETE FROM {table} WHERE {key} <= ?1 AND {key} > {first}", (upto, after))
+
+    def set_aside(self, key: int) -> None:
+        """Takes a damaged segment out of the log, and keeps the newest of these to be looked at."""
+        self.connection.execute("CREATE TABLE IF NOT EXISTS damaged (id INTEGER PRIMARY KEY, data BLOB)")
+        columns = f"SELECT {self._key_column}, data FROM {self._table_name} WHERE {self._key_column} = ?"
+        self.connection.execute(f"INSERT OR REPLACE INTO damaged {columns}", (key,))
+        self._delete(key)
+        newest = f"SELECT id FROM damaged ORDER BY id DESC LIMIT {_DAMAGED_KEPT}"
+        self.connection.execute(f"DELETE FROM damaged WHERE id NOT IN ({newest})")
 
     def last(self) -> int:
         """The sequence number of the last reading on disk; 0 where there is none."""
-        row = self.connection.execute(f"SELECT max({self._key_column}) FROM {self._table_name}").fetchone()
+        row = self._one(f"SELECT max({self._key_column}) FROM {self._table_name}")
         return row[0] or 0
+
+
+def footprint(length: int) -> int:
+    """The bytes that a segment of so many takes in the database, whose pages are 1 KiB.
+
+    From SQLite's file format, section 1.6 (cells, overflow): a row that fits shares its page with as many more as fit;
+    a longer one keeps a part of itself in the page and has whole pages for the rest.
+    """
+    payload = length + 32  # with the record's header and the other columns
+    usable = 1024
+    local, overflow = payload, 0
+    if payload > usable - 35:
+        least = (usable - 12) * 32 // 255 - 23
+        local = least + (payload - least) % (usable - 4)
+        local = local if local <= usable - 35 else least
+        overflow = -(-(payload - local) // (usable - 4))
+    cell = local + 12  # with its size, key, and place in the page
+    share = -(-usable // max(1, (usable - 8) // cell))
+    return (overflow * usable + share) * 51 // 50  # the pages of keys above them: a fiftieth
 
 
 class StateTable(_OnConnection, PDict):  # type: ignore[misc]  # both a dict and a table
@@ -146,10 +233,26 @@ class StateTable(_OnConnection, PDict):  # type: ignore[misc]  # both a dict and
         super().__init__(str(folder), name="state")
         self._serializer: Any = _Json
 
-    def names(self, prefix: str) -> list[str]:
-        """The names that begin with `prefix`."""
-        rows = self.connection.execute(f"SELECT key FROM {self._table_name} ORDER BY key").fetchall()
-        return [name for (name,) in rows if name.startswith(prefix)]
+    def read(self) -> dict[str, Any]:
+        """All of it; None for what cannot be read."""
+        rows = self.connection.execute(f"SELECT key, data FROM {self._table_name} ORDER BY key").fetchall()
+        return {str(name): state_of(data) for name, data in rows}
+
+    def write(self, states: dict[str, Any]) -> None:
+        """Changes some of it; None forgets a name."""
+        for name, state in states.items():
+            if state is None:
+                self._delete(name)
+            else:
+                self[name] = state
+
+
+def state_of(data: Any) -> Any:
+    """A state from its bytes; None where it is none."""
+    try:
+        return json.loads(data)
+    except (ValueError, TypeError):
+        return None
 
 
 class _Json:
@@ -160,44 +263,3 @@ class _Json:
     @staticmethod
     def loads(text: bytes) -> Any:
         return json.loads(text)
-
-
-class DeadLetter(NamedTuple):
-    """A reading that a platform refused for good."""
-
-    destination: str
-    series: str
-    time_ms: int
-    value: str  # as JSON, so that true, 1 and "1" stay apart
-    reason: str
-    response: str
-    refused_at_ms: int
-
-
-class DeadLetterTable:
-    """The readings that a platform refused for good, each with what it said; a plain table for plain questions."""
-
-    def __init__(self, connection: GroupConnection) -> None:
-        self.connection = connection
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS dead_letters (id INTEGER PRIMARY KEY, destination TEXT NOT NULL,"
-            " series TEXT NOT NULL, time_ms INTEGER NOT NULL, value TEXT NOT NULL,"
-            " reason TEXT NOT NULL, response TEXT NOT NULL, refused_at_ms INTEGER NOT NULL)"
-        )
-
-    def append(self, letters: list[DeadLetter]) -> None:
-        """Keeps the letters, in their order."""
-        self.connection.executemany(
-            "INSERT INTO dead_letters (destination, series, time_ms, value, reason, response, refused_at_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            letters,
-        )
-
-    def of(self, destination: str) -> list[DeadLetter]:
-        """All letters of a destination, the oldest first."""
-        rows = self.connection.execute(
-            "SELECT destination, series, time_ms, value, reason, response, refused_at_ms"
-            " FROM dead_letters WHERE destination = ? ORDER BY id",
-            (destination,),
-        ).fetchall()
-        return [DeadLetter(*row) for row in rows]

@@ -15,3 +15,10 @@ def logging_as_before():
 @pytest.fixture(autouse=True)
 def no_config_elsewhere(monkeypatch):
     monkeypatch.delenv("EDGED_CONFIG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_runtime_folder(monkeypatch):
+    """A daemon's socket is then beside its store."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)

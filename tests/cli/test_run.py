@@ -82,21 +82,12 @@ def test_a_store_that_another_daemon_holds(daemon, tmp_path):
     stop(running)
 
 
-def test_a_store_that_cannot_be_opened(tmp_path):
-    (tmp_path / "state").write_text("a file, where a folder should be")
-    done = edged("run", "--config", config(tmp_path, BOARD))
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"edged: the store in {tmp_path}/state cannot be opened: ")
-    assert "see state_dir in " in line
-
-
 @pytest.mark.guarantee(10)
 def test_what_is_absent_keeps_it_from_nothing(daemon, tmp_path):
     """No sensor is there, no secret can be read, no platform answers."""
     text = '[sensors.absent]\ndriver = "bme280"\nbus = 250\ninterval = 1\n' + BOARD
     text += databoom().replace('"a-token-for-databoom"', '{ credential = "none" }') + databoom(name="other")
-    running = daemon(config(tmp_path, text))
+    running = daemon(config(tmp_path, text), says="")
     found = {"absent": False, "databoom": False, "other": False}
     while not all(found.values()):
         line = until(running.stderr, "absent: lost|cannot deliver|databoom: parked")

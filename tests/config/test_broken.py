@@ -64,7 +64,7 @@ BROKEN = {
     # names
     "typo of a table": Broken("[sensors.door]", "[§sensor.door]", "sensor", ("unknown key", 'did you mean "sensors"?')),
     "unknown table": Broken(
-        "[daemon]", "[§zebra]\n[daemon]", "zebra", ("unknown key", "daemon, destinations, sensors")
+        "[daemon]", "[§zebra]\n[daemon]", "zebra", ("unknown key", "daemon, destinations, queue, sensors")
     ),
     "typo of a sensor's key": Broken(
         "address", "§adress", "sensors.greenhouse.adress", ("unknown key", 'did you mean "address"?')
@@ -118,6 +118,56 @@ BROKEN = {
     ),
     "sensor with a star": Broken("[sensors.door]", '[sensors.§"do*r"]', 'sensors."do*r"', ("holds no *",)),
     "sensor without a name": Broken("[sensors.door]", '[sensors.§""]', 'sensors.""', ("not empty",)),
+    # bounds
+    "typo of a queue key": Broken(
+        "[sensors.door]", '[queue]\n§maxsize = "1MiB"\n[sensors.door]', "queue.maxsize", ('did you mean "max_size"?',)
+    ),
+    "queue is no table": Broken("[daemon]", "queue = §5\n[daemon]", "queue", ("a table is expected, not 5",)),
+    "queue too small": Broken(
+        "[sensors.door]",
+        '[queue]\nmax_size = §"63KiB"\n[sensors.door]',
+        "queue.max_size",
+        ("64512 is too small; at least 64KiB",),
+    ),
+    "queue of no size": Broken(
+        "[sensors.door]",
+        '[queue]\nmax_size = §"64 megabytes"\n[sensors.door]',
+        "queue.max_size",
+        ('a size such as "64MiB" or "1GB", or a number of bytes is expected',),
+    ),
+    "queue of no age": Broken(
+        "[sensors.door]", "[queue]\nmax_age = §0\n[sensors.door]", "queue.max_age", ("0 is too small; more than 0 s",)
+    ),
+    "queue that drops nothing": Broken(
+        "[sensors.door]",
+        '[queue]\nwhen_full = §"block"\n[sensors.door]',
+        "queue.when_full",
+        ('one of "drop-oldest", "drop-newest" is expected',),
+    ),
+    "less than no dead letters": Broken(
+        "[sensors.door]",
+        "[queue]\nmax_dead_letters = §-1\n[sensors.door]",
+        "queue.max_dead_letters",
+        ("-1 is too small; at least 0",),
+    ),
+    "removed before it was there": Broken(
+        "[sensors.door]",
+        '[queue]\nkeep_removed = §"-1d"\n[sensors.door]',
+        "queue.keep_removed",
+        ("a duration such as",),
+    ),
+    "destination's queue too small": Broken(
+        PUSH, f"{PUSH}\nmax_size = §1024", "destinations.databoom.max_size", ("1024 is too small; at least 64KiB",)
+    ),
+    "destination's queue that drops nothing": Broken(
+        PUSH, f'{PUSH}\nwhen_full = §"block"', "destinations.databoom.when_full", ('"drop-oldest", "drop-newest"',)
+    ),
+    "keep_removed of one destination": Broken(
+        PUSH, f'{PUSH}\n§keep_removed = "1d"', "destinations.databoom.keep_removed", ("it belongs to [queue]",)
+    ),
+    "stale at once": Broken(
+        SENSOR, f"{SENSOR}\nstale_after = §0", "sensors.greenhouse.stale_after", ("0 is too small; more than 0 s",)
+    ),
     # what is missing
     "driver missing": Broken(
         '[sensors.door]\ndriver = "digital-input"\npin = 17\n',

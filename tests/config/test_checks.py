@@ -1,5 +1,7 @@
 """What the parts of a config mean to one another; here mostly what is right, or worth a warning only."""
 
+import shutil
+
 import pytest
 
 from edged.config.reader import read
@@ -152,6 +154,44 @@ def test_a_cron_expression(problems):
 def test_what_goes_beyond_a_platforms_limits_is_warned_of(problems, destination, key):
     (line,) = problems("[destinations.d]\n" + destination)
     assert f" destinations.d.{key}: warning: " in line
+
+
+def test_a_queue_that_its_disk_has_no_room_for(problems, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=100 * 2**20)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    daemon = f'[daemon]\nstate_dir = "{tmp_path}/var/state"\n'
+    two = DATABOOM + DATABOOM.replace(".databoom]", ".other]")
+    assert problems(daemon) == []
+    (line,) = problems(daemon + two)  # both have it from [queue]
+    says = (
+        f"queue.max_size: warning: 256MiB, but the disk of {tmp_path}/var/state has room for 100MiB; "
+        "when that is full, readings are lost, whatever when_full says: set a smaller size"
+    )
+    assert line == f"config.toml:1:1: {says}"
+    (line,) = problems(daemon + '[queue]\nmax_size = "200MB"\n' + two + 'max_size = "100MiB"\n')
+    assert line.startswith("config.toml:4:12: queue.max_size: warning: 190.7MiB, but ")
+    (line,) = problems(daemon + '[queue]\nmax_size = "50MiB"\n' + two + 'max_size = "1GiB"\n')
+    assert line.startswith("config.toml:13:12: destinations.other.max_size: warning: 1GiB, but ")
+    assert problems(daemon + DATABOOM + "enabled = false\n") == []
+
+
+def test_what_the_store_has_already_is_room(problems, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "store.db").write_bytes(bytes(2**16))
+    text = f'[daemon]\nstate_dir = "{tmp_path}/state"\n' + DATABOOM
+    assert problems(text + 'max_size = "64KiB"\n') == []
+    (line,) = problems(text + 'max_size = "65KiB"\n')
+    assert "has room for 64KiB;" in line
+
+
+def test_a_stale_after_that_is_not_taken_as_it_is(problems):
+    (line,) = problems(SENSORS + 'stale_after = "5s"\n')
+    assert line == "config.toml:4:15: sensors.greenhouse.stale_after: warning: it counts as 10 s, the shortest there is"
+    assert problems(SENSORS + 'stale_after = "10s"\n') == []
+    (line,) = problems('[sensors.door]\ndriver = "digital-input"\npin = 17\nevents = true\nstale_after = "1d"\n')
+    assert "sensors.door.stale_after: warning: it has no effect" in line
 
 
 def test_problems_are_in_the_order_of_the_file(problems):

@@ -11,6 +11,7 @@ from edged.config.config import Config, DestinationOptions
 from edged.config.reader import find, read, require
 from edged.errors import ConfigError
 from edged.sending.backoff import Backoff
+from edged.store.queue import Bounds
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 SENSORS = """\
@@ -128,6 +129,72 @@ def test_a_sensors_defaults(load):
     greenhouse = load(SENSORS).sensors["greenhouse"]
     assert (greenhouse.timeout, greenhouse.enabled, greenhouse.cron, greenhouse.shaping) == (5.0, True, None, {})
     assert (greenhouse.options.bus, greenhouse.options.sim) == (1, None)
+
+
+# --- bounds of the queues
+
+
+def test_the_queues_defaults(load):
+    config = load(DATABOOM)
+    assert config.destinations["databoom"].bounds == Bounds(256 * 2**20, None, "drop-oldest", 10_000)
+    assert config.keep_removed == 7 * 86400
+
+
+@pytest.mark.case(40)
+def test_bounds_for_all_and_of_one_destination(load):
+    queue = '[queue]\nmax_size = "1GB"\nmax_age = "36500d"\nwhen_full = "drop-newest"\nmax_dead_letters = 5\n'
+    own = DATABOOM.replace(".databoom]", ".own]") + 'max_size = "64KiB"\nmax_age = "1h"\nmax_dead_letters = 0\n'
+    config = load(queue + "keep_removed = 0\n" + DATABOOM + own + 'when_full = "drop-oldest"\n')
+    assert config.destinations["databoom"].bounds == Bounds(10**9, 36500 * 86400.0, "drop-newest", 5)
+    assert config.destinations["own"].bounds == Bounds(64 * 1024, 3600.0, "drop-oldest", 0)
+    assert config.keep_removed == 0
+
+
+def test_one_bound_of_its_own_leaves_the_others(load):
+    config = load('[queue]\nmax_age = "1d"\nmax_dead_letters = 5\n' + DATABOOM + "max_dead_letters = 6\n")
+    assert config.destinations["databoom"].bounds == Bounds(max_age_s=86400.0, max_dead_letters=6)
+
+
+def test_other_bounds_for_all_make_another_destination(load):
+    """A reload compares them; what has its own bound goes on undisturbed."""
+    own = DATABOOM.replace(".databoom]", ".own]") + 'max_size = "64KiB"\n'
+    before, after = load(DATABOOM + own), load('[queue]\nmax_size = "1MiB"\n' + DATABOOM + own)
+    assert before.destinations["databoom"] != after.destinations["databoom"]
+    assert before.destinations["own"] == after.destinations["own"]
+
+
+# --- when a sensor is stale
+
+
+@pytest.mark.parametrize(
+    ("keys", "seconds"),
+    [
+        ('interval = "1s"', 10.0),
+        ('interval = "10s"', 30.0),
+        ('interval = "10s"\nstale_after = "1m"', 60.0),
+        ('interval = "1h"\nstale_after = "1m"', 60.0),
+        ('cron = "* * * * *"', 180.0),
+        ('cron = "*/5 * * * *"', 900.0),
+        ('cron = "7,37 * * * *"', 3 * 1800.0),
+        ('cron = "*/5 6-22 * * *"', 3 * (7 * 3600 + 300.0)),
+        ('cron = "0 12 * * 1-5"', 3 * 3 * 86400.0),
+        ('cron = "0 0 1 * *"', 3 * 31 * 86400.0),
+        ('cron = "0 0 29 2 *"', 3 * (8 * 365 + 1) * 86400.0),
+        ('cron = "*/5 * * * *"\nstale_after = "1m"', 60.0),
+    ],
+)
+def test_stale_after(load, keys, seconds):
+    config = load(f'[sensors.greenhouse]\ndriver = "bme280"\n{keys}\n')
+    assert config.sensors["greenhouse"].stale_after == seconds
+
+
+def test_what_reports_events_only_is_never_stale(load):
+    door = '[sensors.door]\ndriver = "digital-input"\npin = 17\nevents = true\n'
+    assert load(door).sensors["door"].stale_after is None
+    assert load(door + 'interval = "1m"\n').sensors["door"].stale_after == 180.0
+
+
+# --- names
 
 
 def test_name_and_serial_number(load, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from edged import drivers, platforms
-from edged.config.config import DaemonOptions, DestinationOptions, SensorOptions
+from edged.config.config import DaemonOptions, DestinationOptions, QueueOptions, SensorOptions
 from edged.config.reader import TABLES, read
 from edged.options import declarations
 from edged.secret import Secret
@@ -40,6 +40,7 @@ def occurring() -> dict[str, set[str]]:
     values = tomllib.loads(everything_on())
     assert set(values) == set(TABLES)
     note("daemon", values["daemon"])
+    note("queue", values["queue"])
     for table, plugin in (("sensors", "driver"), ("destinations", "platform")):
         for entry in values[table].values():
             note(entry[plugin], entry)
@@ -61,6 +62,15 @@ def declared(options: type, prefix: str = "") -> set[str]:
 
 def test_the_daemons_keys():
     assert occurring()["daemon"] == declared(DaemonOptions)
+
+
+def test_the_queues_keys():
+    assert occurring()["queue"] == declared(QueueOptions)
+
+
+def test_a_destination_has_all_bounds_but_one():
+    """The keys of [queue] are its own too, except for the one that is about destinations which have no table."""
+    assert declared(QueueOptions) - declared(DestinationOptions) == {"keep_removed"}
 
 
 def test_the_common_keys_of_sensors():
@@ -117,6 +127,10 @@ def test_its_values_are_the_defaults(example):
     config, _, _ = read(example(EXAMPLE.read_text()))
     assert config is not None
     assert config.daemon == DaemonOptions(name=config.daemon.name)
+    assert config.keep_removed == QueueOptions().keep_removed
+    assert {each.bounds for each in config.destinations.values()} == {
+        QueueOptions().bounds(DestinationOptions(platform=""))
+    }
     for destination in config.destinations.values():
         common, own = destination.common, destination.options
         assert common.timeout in (None, destination.platform.timeout_s)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged import secret
-from edged.config.values import Reader, choose, shown, unknown
+from edged.config.values import Reader, choose, shown, size_text, unknown
 from edged.errors import SecretUnreadable
 from edged.options import Bytes, Seconds, Template, Url, option
 from edged.secret import Secret
@@ -80,7 +80,13 @@ def test_no_duration(given):
         ("1GB", 10**9),
         ("256KiB", 2**18),
         ("10kB", 10_000),
+        ("10KB", 10_000),
+        ("5MB", 5 * 10**6),
         ("2GiB", 2**31),
+        ("1TB", 10**12),
+        ("1TiB", 2**40),
+        ("1.5KiB", 1536),
+        ("64 MiB", 64 * 2**20),
         ("512", 512),
         ("512B", 512),
         (4096, 4096),
@@ -90,9 +96,31 @@ def test_size(given, size):
     assert value("size", given) == size
 
 
-@pytest.mark.parametrize("given", ["64 megabytes", "64M", "-1MB", "", True, "MiB"])
+@pytest.mark.parametrize(
+    "given", ["64 megabytes", "64M", "64mib", "64MiB/s", "-1MB", "1e6", "٣MB", "", True, "MiB", []]
+)
 def test_no_size(given):
     assert error("size", given) == 'a size such as "64MiB" or "1GB", or a number of bytes is expected'
+
+
+@pytest.mark.parametrize("given", ["9000000TiB", 2.0**63, "9" * 30])
+def test_a_size_that_no_disk_has(given):
+    assert error("size", given) == "that is more than any disk has"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (2**16, "64KiB"),
+        (2**28, "256MiB"),
+        (1536 * 2**20, "1.5GiB"),
+        (2**50, "1024TiB"),
+    ],
+)
+def test_sizes_as_people_say_them(size, text):
+    assert size_text(size) == text
 
 
 def test_whole_numbers_are_numbers_too():

@@ -126,7 +126,7 @@ class Plant:
         self.start(sampling=False)
         assert self.daemon is not None
         deadline = time.monotonic() + patience_s
-        while (self.state_dir / "lock").read_text() != str(self.daemon.pid):
+        while (self.state_dir / "lock").read_text().split()[:1] != [str(self.daemon.pid)]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         while time.monotonic() < deadline:

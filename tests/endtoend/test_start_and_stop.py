@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edged.series import Choice
 from edged.simulation.platforms import Fault, open_stand_in
 from edged.store.log import Log
 
@@ -148,7 +149,7 @@ def test_sigterm_ends_it_in_time_with_an_empty_memory_while_everything_hangs(tmp
     assert took < 5.0
     stand_in.stop()
     store = Log(tmp_path / "state", 60.0, "test")
-    queue = store.open_queue("slow", lambda series: series == "greenhouse.temperature", "+greenhouse.temperature")
+    queue = store.open_queue("slow", Choice((("greenhouse.temperature", True),)))
     assert len(queue.take(100)) == queue.queued >= 5
     store.stop()
 

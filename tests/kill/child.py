@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from edged.reading import Reading
+from edged.series import Choice
 from edged.store.log import Log
 from edged.store.queue import Queue
 
@@ -50,7 +51,7 @@ def main(folder: Path, report: Path, first: int) -> None:
                     settled[queue.name][entry.series] = int(entry.value)
             time.sleep(0.001)
 
-    queues = [log.open_queue(name, lambda series: True, "all") for name in ("fast", "slow", "dead")]
+    queues = [log.open_queue(name, Choice((("*", True),))) for name in ("fast", "slow", "dead")]
     threads = [threading.Thread(target=produce, args=(series,), daemon=True) for series in SERIES]
     threads += [
         threading.Thread(target=consume, args=pair, daemon=True) for pair in zip(queues, (500, 3), strict=False)

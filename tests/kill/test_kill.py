@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from edged.store import desk
 from edged.store import queue as queue_module
 from edged.store.log import Log
 from tests.kill import child
+from tests.store import ALL
 
 PER_ROUND = 1_000_000  # values of a round begin with a multiple of it
 DESTINATIONS = ("fast", "slow", "dead")
@@ -49,9 +51,9 @@ class Ledger:
 
     def check(self, log: Log) -> None:
         """Compares with the store as it was found."""
-        assert log._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert (log.disk.readable, log.trouble, log.disk.recount) == (True, "", False)
         for name in DESTINATIONS:
-            queue = log.open_queue(name, lambda series: True, "all")
+            queue = log.open_queue(name, ALL)
             queued = [(entry.series, int(entry.value)) for entry in queue.take(sys.maxsize)]
             assert queue.queued == len(queued)
             letters = {(letter.series, int(letter.value)) for letter in log.dead_letters(name)}
@@ -89,15 +91,14 @@ def test_a_killed_store_loses_nothing_that_was_committed(tmp_path, monkeypatch, 
         ledger.read(report, first)
         log = Log(folder, 60.0, "boot")
         ledger.check(log)
-        log._opened.close()  # as found: the next child goes on from there
+        log.disk.close(clean=True)  # as found: the next child goes on from there
         if number % 10 == 9:  # begin anew, so that long runs need no more room than short ones
             log = Log(folder, 60.0, "boot")
             for name in DESTINATIONS:
-                queue = log.open_queue(name, lambda series: True, "all")
+                queue = log.open_queue(name, ALL)
                 for entry in queue.take(sys.maxsize):
                     queue.settle(entry)
-            log._connection.execute("DELETE FROM dead_letters")
-            log._connection.commit()
+                desk.drop_dead(log, name)
             log.stop()
             totals["committed"] += len(ledger.committed)
             totals["again"] += ledger.again["fast"]

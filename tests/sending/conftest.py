@@ -226,7 +226,7 @@ def open_bench(
     """A bench with a store of its own in the folder, closed with the stack."""
     log = Log(folder, 60.0, "test", clock.now_ms)
     stack.callback(log.stop)
-    queue = log.open_queue("there", lambda series: mapping.target(series) is not None, str(mapping))
+    queue = log.open_queue("there", mapping.choice)
     sender = Sender(queue, platform, mapping, wire, backoff, batch_size, clock.monotonic, clock.now_ms)
     stack.callback(lambda: sender._transport.close() if sender._transport else None)
     return Bench(log, clock, sender, platform)

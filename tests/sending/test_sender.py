@@ -138,7 +138,7 @@ def test_whatever_happens_each_reading_ends_once_and_in_order(script, most):
             assert all(values == sorted(values) for values in seen.values())
         assert it.queued == 0
         it.log.flush()
-        dead = it.log.dead_letters("there")
+        dead = list(it.log.dead_letters("there"))
         assert len(dead) == sum(isinstance(end, Permanent) for end in ends.values())
 
 

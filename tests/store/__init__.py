@@ -3,21 +3,28 @@
 from pathlib import Path
 
 from edged.reading import Entry, Reading
+from edged.series import Choice
 from edged.store.log import Log
 from edged.store.queue import Queue
 
 BOOT = "6d0a7a8e-4f0c-4d8e-9a51-3b9f9b3c7d11"
 NOW_MS = 1_700_000_000_000
+ALL = Choice((("*", True),))
+
+
+def only(*series: str) -> Choice:
+    """Takes these series."""
+    return Choice(tuple((name, True) for name in series))
 
 
 def open_log(folder: Path, flush_interval: float = 3600.0) -> Log:
     """A store that flushes only when it is told to."""
-    return Log(folder, flush_interval, BOOT, now_ms=lambda: NOW_MS)
+    return Log(folder, flush_interval, BOOT, lambda: NOW_MS, lambda: 0)
 
 
 def abandon(log: Log) -> None:
     """As if the process had died: nothing more is committed, and the files are let go of."""
-    log._opened.close()
+    log.disk.close(clean=True)
 
 
 def readings(*series: str, value: float = 1.0) -> list[Reading]:

@@ -1,0 +1,125 @@
+"""Keeps queues within their bounds: by size and age, on a full disk, and counts anew what a damaged store has lost.
+
+All of it is done by the thread that flushes, before the commit that carries it.  What is taken away is always whole
+readings, counted one by one.
+"""
+
+import logging
+import time
+from typing import Protocol
+
+from edged.store.position import Position
+from edged.store.queue import Queue
+from edged.store.segment import Segment
+
+log = logging.getLogger(__name__)
+
+_EASED = 0.95  # of the bound: to which the oldest are dropped, and below which new ones are taken again
+_SAY_EVERY_S = 3600.0
+_NO_CLOCK_MS = 1_577_836_800_000  # 2020: an earlier stamp is of a clock that had not been set; its age is not known
+
+
+class Sizes(Protocol):
+    """Where the bytes are."""
+
+    def bytes_of(self, after: int, upto: int) -> int:
+        """What a range of the log takes, or will take, on disk."""
+
+    def key_after(self, seq: int) -> int | None:
+        """The last sequence number of the segment that holds the first reading behind `seq`."""
+
+    def after(self, seq: int) -> Segment | None:
+        """The first segment with a reading behind `seq`."""
+
+    def in_memory(self) -> int:
+        """The sequence number behind which readings are in memory only."""
+
+
+class Keeper:
+    """Says what it does once when it begins, and then once an hour."""
+
+    def __init__(self, sizes: Sizes, boot_id: str) -> None:
+        self._sizes = sizes
+        self._boot_id = boot_id
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}  # when, and how many had been dropped by then
+
+    def by_age(self, queue: Queue, now_ms: int, boot_ms: int) -> None:
+        """Drops readings that are older than `max_age`."""
+        if queue.bounds.max_age_s is None or queue.queued <= queue.again:
+            return
+        limit_ms = queue.bounds.max_age_s * 1000
+        with queue.turn:
+            upto = at = queue.position.lowest
+            while (segment := self._sizes.after(queue.position.past(at))) is not None:
+                same_boot = segment.boot_id == self._boot_id  # then the age is known, whatever the clock said
+                oldest_ms = (boot_ms + segment.offset_ms if same_boot else now_ms) - limit_ms
+                if segment.times_ms[0] >= oldest_ms or (segment.times_ms[0] < _NO_CLOCK_MS and not same_boot):
+                    break
+                if segment.times_ms[1] >= oldest_ms:
+                    upto = max(upto, next(e.seq for e in segment.entries if e.time_ms >= oldest_ms) - 1)
+                    break
+                upto = at = segment.last
+            self._discard(queue, upto, "dropped", f"they are older than {queue.bounds.max_age_s:g} s (max_age)")
+
+    def by_size(self, queue: Queue, cap: int | None) -> None:
+        """Drops what is beyond `max_size`; `cap`: what a full disk has room for."""
+        bound = queue.bounds.max_size
+        counter, reason = "dropped", f"its queue is at its max_size of {bound} bytes"
+        if cap is not None and cap < bound:
+            bound, counter, reason = cap, "lost", "the disk is full; make room on it"
+        with queue.turn:
+            size = sum(self._sizes.bytes_of(*needed) for needed in queue.needs())
+            if counter == "dropped" and queue.bounds.when_full == "drop-newest":
+                self._close(queue, size, reason)
+            elif size > bound:
+                self._drop_oldest(queue, size - int(bound * _EASED), counter, reason)
+
+    def _drop_oldest(self, queue: Queue, excess: int, counter: str, reason: str) -> None:
+        upto = queue.position.lowest
+        while excess > 0 and (key := self._sizes.key_after(queue.position.past(upto))) is not None:
+            excess -= self._sizes.bytes_of(queue.position.past(upto), key)
+            upto = key
+        self._discard(queue, upto, counter, reason)
+
+    def _discard(self, queue: Queue, upto: int, counter: str, reason: str) -> None:
+        """Everything up to there goes."""
+        if upto > queue.position.lowest:
+            number = queue.owed_in(queue.position.lowest, upto)
+            queue.discard(lambda position: position.settle_to(upto), number, counter)
+            self._say(queue, counter, f"the oldest readings are {counter}, since {reason}")
+
+    def _close(self, queue: Queue, size: int, reason: str) -> None:
+        """Takes in nothing more while the queue is full."""
+        if size > queue.bounds.max_size and not queue.full:
+            queue.shut_out(self._sizes.in_memory())
+        elif queue.full and size <= queue.bounds.max_size * _EASED:
+            queue.full = False
+        if queue.full:
+            self._say(queue, "dropped", f"new readings are dropped, since {reason}")
+
+    def out_of_memory(self, queue: Queue, segment: Segment) -> None:
+        """Takes a segment out that is in memory and cannot be written."""
+        with queue.turn:
+            number = queue.owed_in(segment.first - 1, segment.last)
+
+            def forget(position: Position) -> None:
+                position.skip(segment.first - 1, segment.last)
+
+            queue.discard(forget, number, "lost")
+            if number:
+                self._say(queue, "lost", "the oldest readings in memory are lost, since the store cannot be written")
+
+    def recount(self, queue: Queue) -> None:
+        """Counts what is left of a queue in a damaged store."""
+        with queue.turn:
+            missing = queue.missing()
+            if missing:
+                queue.discard(lambda position: None, missing, "lost")
+                log.error("%s: %d readings are lost to the damaged store", queue.name, missing)
+
+    def _say(self, queue: Queue, counter: str, what: str) -> None:
+        now, number = time.monotonic(), getattr(queue, counter)
+        at, before = self._said.get((queue.name, counter), (now - _SAY_EVERY_S, 0))
+        if number > before and now - at >= _SAY_EVERY_S:
+            log.error("%s: %s; %d so far", queue.name, what, number, extra={"destination": queue.name})
+            self._said[queue.name, counter] = now, number

@@ -1,0 +1,29 @@
+"""Makes an older store one of this version, in one transaction.
+
+Version 0 had no mark.  It knew no bounds, and no ranges that are not owed; the series that a destination wants stood
+in its state as a text: `+greenhouse.* -greenhouse.humidity`.
+"""
+
+import re
+import sqlite3
+from typing import Any
+
+from edged.store.queue import COUNTERS
+from edged.store.tables import StateTable
+
+
+def migrate(connection: sqlite3.Connection, states: StateTable) -> None:
+    """From version 0 to 1."""
+    for table, column in (("queue_log", "bytes_before INTEGER"), ("dead_letters", "retry INTEGER NOT NULL DEFAULT 0")):
+        if column.split()[0] not in {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    states.write({name: _state(state) for name, state in states.read().items() if state is not None})
+
+
+def _state(kept: dict[str, Any]) -> dict[str, Any]:
+    """The state of a queue."""
+    counters = dict.fromkeys((*COUNTERS, "again", "removed_h"), 0)
+    rules = re.findall(r"([+-])(.+?)(?= [+-]|$)", kept.get("mapping", ""))
+    choice = [[pattern, sign == "+"] for sign, pattern in rules]
+    new = {"skips": [], "choice": choice, "open": True, "removed": False, "began": 0}
+    return counters | new | {key: value for key, value in kept.items() if key != "mapping"}

@@ -1,0 +1,183 @@
+"""Who uses the store: the queue of each destination, and what drivers and platforms must remember over restarts.
+
+A destination that is disabled or has left the config keeps its queue, which then takes nothing in.  All of it is
+guarded by the log's lock, unless a function says otherwise.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edged.errors import StoreUnusable
+from edged.series import Choice
+from edged.store.disk import Disk
+from edged.store.letters import DeadLetter
+from edged.store.queue import Bounds, Queue
+from edged.store.queue import Log as Reads
+from edged.store.tables import DESTINATION
+from edged.store.tail import Ranges, union
+
+log = logging.getLogger(__name__)
+
+_MEMORY = "memory:"  # prefix of what drivers and platforms remember
+# Where it cannot be read what the store holds, numbers begin behind all that it could hold.
+_UNKNOWN = 1 << 52
+
+
+class Registry:
+    """The destinations by name, and the memories by owner."""
+
+    def __init__(self, reads: Reads, disk: Disk, keep_removed_s: float) -> None:
+        """Loads what the store has."""
+        self.queues: dict[str, Queue] = {}
+        self._reads = reads
+        self._disk = disk
+        self._keep_removed_s = keep_removed_s
+        self._kept: dict[str, Any] = {}  # the states as they are on disk
+        self._memories: dict[str, Any] = {}
+        self._surplus: dict[str, int] = {}  # dead letters beyond the bound, that the next commit deletes
+        self._known = disk.readable
+        self._torn = disk.torn
+        self._seen_s = time.monotonic()
+        self._load(disk.states())
+
+    def _load(self, states: dict[str, Any]) -> None:
+        self._kept = dict(states)
+        for name, kept in states.items():
+            if name.startswith(_MEMORY):
+                self._memories.setdefault(name.removeprefix(_MEMORY), kept)
+            elif name.startswith(DESTINATION):
+                try:
+                    self._take(name.removeprefix(DESTINATION), kept)
+                except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                    self._torn = True
+                    log.error(
+                        "%s: its place in the store cannot be read (%s); it gets again all that is there",
+                        name.removeprefix(DESTINATION),
+                        error,
+                    )
+
+    def _take(self, name: str, kept: dict[str, Any]) -> None:
+        queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), Bounds(), kept)
+        if name in self.queues:
+            self.queues[name].join(queue, _UNKNOWN - 1)
+        else:
+            self.queues[name] = queue
+
+    def last(self) -> int:
+        """The last sequence number that was given."""
+        if not self._known:
+            return _UNKNOWN - 1
+        return max([self._disk.last(), *(queue.counted for queue in self.queues.values())])
+
+    def join(self) -> None:
+        """The disk is open again: what it holds and what has come in memory become one.  Raises StoreUnusable.
+
+        Called without the log's lock.
+        """
+        if not self._known:
+            if self._disk.last() >= _UNKNOWN:
+                raise StoreUnusable(f"{self._disk.folder}: it was unreadable once before; it is read at the next start")
+            self._load(self._disk.states())
+            self._known = True
+        with self._reads.lock:
+            self._kept = {}
+
+    # --- destinations
+
+    def open(self, name: str, choice: Choice, bounds: Bounds, last: Callable[[], int]) -> Queue:
+        """A destination's queue, for its sender.  Called with the disk's lock held; `last` is the log's last number."""
+        with self._reads.lock:
+            old = self.queues.get(name)
+            kept = old.to_json() if old else Queue.new(choice, 0 if self._torn else last())
+            if old:
+                old.over = True
+        queue = Queue(name, self._reads, choice, bounds, kept | {"open": True, "removed": False, "removed_h": 0})
+        queue.active = True
+        queue.count()
+        with self._reads.lock:
+            queue.count()  # what has come in the meantime, all of it in memory
+            self.queues[name] = queue
+            if queue.queued != kept["queued"]:
+                self._reads.settled(0)
+        return queue
+
+    def close(self, queue: Queue, *, removed: bool) -> None:
+        """Ends the use of a queue, which keeps what it has.  Called with the queue's turn held."""
+        with self._reads.lock:
+            if self.queues.get(queue.name) is queue:
+                queue.over = True
+                kept = queue.to_json() | {"open": False, "removed": removed}
+                self.queues[queue.name] = Queue(queue.name, self._reads, queue.choice, queue.bounds, kept)
+                self._reads.settled(0)
+
+    def forget_removed(self) -> None:
+        """Drops the queues of destinations that left the config long ago.  Called without the log's lock."""
+        now = time.monotonic()
+        elapsed, self._seen_s = now - self._seen_s, now
+        for queue in list(self.queues.values()):
+            if queue.removed:
+                queue.removed_s += elapsed
+                if queue.removed_s >= self._keep_removed_s:
+                    with self._reads.lock:
+                        del self.queues[queue.name]
+                    log.warning(
+                        "%s left the config (keep_removed): its %d queued readings and %d dead letters are dropped",
+                        queue.name,
+                        queue.queued,
+                        queue.dead,
+                    )
+
+    def needed(self) -> Ranges:
+        """The ranges of the log that some destination needs."""
+        return union([needs for queue in self.queues.values() for needs in queue.needs()])
+
+    # --- what is written
+
+    def changed(self) -> dict[str, Any]:
+        """The states that are other than on disk; None: to be forgotten."""
+        states = {DESTINATION + queue.name: queue.to_json() for queue in self.queues.values()}
+        states |= {_MEMORY + owner: memory for owner, memory in self._memories.items()}
+        gone = {name: None for name in self._kept if name.startswith(DESTINATION) and name not in states}
+        return {name: state for name, state in states.items() if self._kept.get(name) != state} | gone
+
+    @staticmethod
+    def must_be_written(states: dict[str, Any]) -> bool:
+        """Whether the changes are worth a commit of their own; where a destination is, is not."""
+        return any(state is None or name.startswith(_MEMORY) for name, state in states.items())
+
+    def wrote(self, states: dict[str, Any]) -> None:
+        """The changes are on disk."""
+        self._kept = {name: state for name, state in (self._kept | states).items() if state is not None}
+        self._surplus = {}
+
+    def surplus_letters(self) -> dict[str, int]:
+        """How many of each destination's oldest dead letters are beyond its bound; from now on they are dropped."""
+        for queue in self.queues.values():
+            if (over := queue.dead - queue.bounds.max_dead_letters) > 0:
+                queue.dead -= over
+                queue.dropped += over
+                self._surplus[queue.name] = self._surplus.get(queue.name, 0) + over
+        return dict(self._surplus)
+
+    def lose_letters(self, letters: list[DeadLetter]) -> None:
+        """Dead letters that could not be written are lost."""
+        for letter in letters:
+            if (queue := self.queues.get(letter.destination)) is not None:
+                queue.dead -= 1
+                queue.lost += 1
+
+    # --- memories
+
+    def remember(self, memory: Mapping[str, Any]) -> bool:
+        """Takes what owners must not forget; whether it is new."""
+        new = {owner: state for owner, state in memory.items() if self._memories.get(owner) != state}
+        self._memories.update(new)
+        return bool(new)
+
+    def recall(self, owner: str) -> Any:
+        """What the owner has left here; None where it has not.  Raises StoreUnusable where that is not known."""
+        if not self._known:
+            raise StoreUnusable(f"what {owner} was at last is not known: {self._disk.trouble}")
+        return self._memories.get(owner)

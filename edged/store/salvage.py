@@ -1,0 +1,163 @@
+"""Opens the store whatever is done to its files: what is newer or damaged is set aside, and what is whole is saved."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edged.store.files import (
+    RESERVE,
+    SIDES,
+    DamagedStore,
+    Files,
+    Lock,
+    NewerStore,
+    is_damage,
+    is_full,
+    set_aside,
+)
+from edged.store.frozen import letter_in, segment_of, state_in
+from edged.store.pages import Row, rows
+from edged.store.position import Position
+from edged.store.segment import Segment
+from edged.store.tables import DESTINATION, FILE
+
+log = logging.getLogger(__name__)
+
+_ASIDE = "damaged-"
+_ASIDE_KEPT = 2
+_BATCH = 50  # segments in one commit
+_WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+
+
+class Opened(NamedTuple):
+    """An open store."""
+
+    files: Files
+    damaged: bool  # what it lacks has to be counted
+
+
+def open_files(folder: Path, lock: Lock) -> Opened:
+    """Opens the store, or makes it.  Raises sqlite3.Error or OSError where it cannot be written at all."""
+    path = folder / FILE
+    gone = lock.existed and not path.exists()
+    emptied = path.exists() and path.stat().st_size == 0
+    if gone or emptied:
+        what = "is gone" if gone else "was empty"
+        log.error("%s %s; a new one was begun: what was queued there is lost", path, what)
+    elif lock.torn and not _wal_is_whole(path.with_name(path.name + "-wal")):
+        log.error("%s-wal is gone or no log of SQLite's: what was stored last before the end may be lost", path)
+    try:
+        try:
+            return Opened(Files(folder), gone or emptied)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            (folder / RESERVE).unlink(missing_ok=True)
+            return Opened(Files(folder), gone or emptied)
+    except NewerStore as newer:
+        aside = set_aside(folder, f"store-version-{newer}")
+        log.error(
+            "%s is of a newer edged (version %s of the store): it is kept as %s, and a new one was begun;"
+            " with the newer edged, move it back",
+            path,
+            newer,
+            aside,
+        )
+        return Opened(Files(folder), damaged=False)
+    except (DamagedStore, sqlite3.Error) as error:
+        if not is_damage(error, opening=True):
+            raise
+        return Opened(salvage(folder, error), damaged=True)
+
+
+def _wal_is_whole(wal: Path) -> bool:
+    try:
+        with wal.open("rb") as file:
+            return file.read(4) in _WAL_MAGIC
+    except OSError:
+        return False
+
+
+def salvage(folder: Path, error: Exception) -> Files:
+    """Sets the damaged database aside and makes a new one of what is whole.  Raises sqlite3.Error, OSError."""
+    aside = set_aside(folder, f"{_ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    files = Files(folder)
+    readings = letters = 0
+    try:
+        letters, lowest = _save_small(aside, files)
+        for batch in _batches(aside, lowest):
+            with files.connection.group():
+                for segment, bytes_before in batch:
+                    files.log.append(segment, bytes_before)
+            readings += sum(segment.last - segment.first + 1 for segment, _ in batch)
+    finally:
+        log.error(
+            "the store was damaged (%s): %d readings and %d dead letters were saved into a new one;"
+            " the old file is kept as %s, to be looked at or deleted",
+            error,
+            readings,
+            letters,
+            aside,
+        )
+    forget_damaged(folder, keep=_ASIDE_KEPT)
+    return files
+
+
+def _save_small(aside: Path, files: Files) -> tuple[int, int]:
+    """Saves states and dead letters; returns the number of these, and up to where nobody needs the log."""
+    states: dict[str, Any] = {}
+    letters = 0
+    with files.connection.group():
+        for row in _rows(aside):
+            if (found := state_in(row)) is not None:
+                states[found[0]] = _later(states.get(found[0]), found[1])
+            elif (letter := letter_in(row)) is not None:
+                files.letters.append([letter[0]], retry=letter[1])
+                letters += 1
+        files.states.write(states)
+    queues = [state for name, state in states.items() if name.startswith(DESTINATION)]
+    try:
+        return letters, min(Position.from_json(queue).lowest for queue in queues)
+    except (ValueError, KeyError, TypeError):  # none was saved, or not whole: all is kept
+        return letters, 0
+
+
+def _batches(aside: Path, lowest: int) -> Iterator[list[tuple[Segment, int]]]:
+    """The segments that may be needed, with what there was before each of them."""
+    batch = []
+    for row in _rows(aside):
+        if (segment := segment_of(row)) is not None and segment.last > lowest:
+            before = row.values[3] if len(row.values) > 3 else None
+            batch.append((segment, before if isinstance(before, int) else 0))
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a file, as far as the disk gives them."""
+    try:
+        yield from rows(path)
+    except OSError as error:
+        log.error("%s cannot be read whole: %s", path, error)
+
+
+def _later(one: Any, other: Any) -> Any:
+    """Of two states of one name the later: a page that was freed may hold an old one."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return max(one, other, key=lambda state: state.get("counted", 0))
+    return other
+
+
+def forget_damaged(folder: Path, keep: int) -> bool:
+    """Keeps the newest of the damaged files only; whether there were others."""
+    old = sorted(folder.glob(f"{_ASIDE}*.db"))
+    old = old[: len(old) - keep]
+    for path in old:
+        for side in SIDES:
+            path.with_name(path.name + side).unlink(missing_ok=True)
+    return bool(old)

@@ -1,0 +1,109 @@
+"""The log's tail: what is in memory only.  Readings gather in runs; a flush makes segments of them, which then wait
+for their commit: for a moment, or, where the disk cannot be written, packed and up to a bound.
+"""
+
+from edged.reading import Entry
+from edged.store.segment import READINGS, Segment
+
+_SAME_CLOCK_MS = 20  # a clock that moved by more against the time since boot begins a new segment
+
+Ranges = list[tuple[int, int]]  # of sequence numbers: after the first, up to and with the second
+
+
+class _Run:
+    """Consecutive readings, measured while the clock was in step with the time since boot."""
+
+    def __init__(self, offset_ms: int) -> None:
+        self.offset_ms = offset_ms
+        self.entries: list[Entry] = []
+        self.closed = False  # being made a segment; what comes now is of the next flush
+
+    def takes(self, offset_ms: int) -> bool:
+        return not self.closed and abs(offset_ms - self.offset_ms) <= _SAME_CLOCK_MS and len(self.entries) < READINGS
+
+
+class Tail:
+    """All of it is guarded by the log's lock, but for `segments_of`."""
+
+    def __init__(self, boot_id: str) -> None:
+        self.waiting: list[Segment] = []
+        self._runs: list[_Run] = []
+        self._boot_id = boot_id
+
+    def add(self, entry: Entry, offset_ms: int) -> None:
+        """Appends a reading."""
+        run = self._runs[-1] if self._runs else None
+        if run is None or not run.takes(offset_ms):
+            run = _Run(offset_ms)
+            self._runs.append(run)
+        run.entries.append(entry)
+
+    def __len__(self) -> int:
+        """How many runs there are, each of which becomes a segment."""
+        return len(self._runs)
+
+    def begins(self) -> int | None:
+        """The first sequence number in memory."""
+        if self.waiting:
+            return self.waiting[0].first
+        return self._runs[0].entries[0].seq if self._runs else None
+
+    def after(self, seq: int, upto: int) -> Segment | None:
+        """The first segment with a reading behind `seq`, of which those up to `upto` are given."""
+        if seq >= upto:
+            return None
+        for segment in self.waiting:
+            if segment.last > seq:
+                return segment if segment.last <= upto else self._part(segment.entries, segment.offset_ms, seq, upto)
+        for run in self._runs:
+            if run.entries[-1].seq > seq:
+                return self._part(run.entries, run.offset_ms, seq, upto)
+        return None
+
+    def _part(self, entries: list[Entry], offset_ms: int, after: int, upto: int) -> Segment | None:
+        first = entries[0].seq
+        chosen = entries[max(0, after + 1 - first) : max(0, upto + 1 - first)]
+        return Segment.of(chosen, self._boot_id, offset_ms) if chosen else None
+
+    def close(self) -> list[_Run]:
+        """The runs to be made segments; what comes from now on goes into others."""
+        if self._runs:
+            self._runs[-1].closed = True
+        return list(self._runs)
+
+    def segments_of(self, runs: list[_Run], needed: Ranges) -> list[Segment]:
+        """The segments of closed runs: of what is needed, and within each the sequence numbers are consecutive."""
+        segments = []
+        for run in runs:
+            first, last = run.entries[0].seq, run.entries[-1].seq
+            for after, upto in needed:
+                if after < last and upto >= first:
+                    part = run.entries[max(0, after + 1 - first) : upto + 1 - first]
+                    segments.append(Segment.of(part, self._boot_id, run.offset_ms))
+        return segments
+
+    def closed(self, runs: list[_Run], segments: list[Segment]) -> None:
+        """The segments take the place of their runs."""
+        del self._runs[: len(runs)]
+        self.waiting += segments
+
+
+def union(ranges: Ranges) -> Ranges:
+    """The ranges without overlaps, in order."""
+    joined: Ranges = []
+    for after, upto in sorted(ranges):
+        if joined and after <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(upto, joined[-1][1]))
+        else:
+            joined.append((after, upto))
+    return joined
+
+
+def gaps(ranges: Ranges, last: int) -> Ranges:
+    """What lies between the ranges (as `union` gives them), from the beginning up to `last`."""
+    between, end = [], 0
+    for after, upto in ranges:
+        if after > end:
+            between.append((end, after))
+        end = upto
+    return [*between, (end, last)] if last > end else between

@@ -1,0 +1,83 @@
+"""What a day costs the card while all destinations are up."""
+
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench import fill, plant
+from tests.bench.bare_file import BareFile
+from tests.bench.disk import Disk, disk
+from tests.bench.measure import fresh
+from tests.bench.plant import Daemon, Server
+from tests.bench.table import Row
+
+SENSORS = 19  # 10 readings/s in all, and no more of a field than Datacake takes
+INTERVAL = "1.9s"  # in no step with the flushes: whether a reading is on its way when one comes is left to chance
+DAEMONS = 4  # side by side, so that there are more such chances
+GROWING_S = 10.0
+DAY_S = 86_400
+
+
+def measure(quick: bool) -> list[Row]:
+    """Daemons with three destinations for some flush intervals, and the same flushes to a bare file."""
+    interval, flushes = (10, 1) if quick else (30, 4)
+    with disk() as its:
+        ours = _daemons(its, interval, flushes) / flushes
+        bare = fresh(_file, its, interval * 10)
+    day = DAY_S / interval / 1e6
+    detail = f"{flushes * DAEMONS} flush intervals of {interval} s of {DAEMONS} daemons, extrapolated; {its.how}"
+    if quick:
+        detail += "; with a shorter flush interval than the figure's, a day has more commits"
+    return [Row("bytes-a-day", ours * day, bare * day, "MB, append-only file", detail)]
+
+
+def _daemons(its: Disk, interval: int, flushes: int) -> float:
+    """Bytes of one daemon in so many flush intervals."""
+    with ExitStack() as running:
+        folders = [running.enter_context(plant.folder()) for _ in range(DAEMONS)]
+        urls = [running.enter_context(Server(folders[0], name)).url for name in ("bbdata", "databoom", "datacake")]
+        _grow(its, folders, urls)
+        config = _config(urls, f"{interval}s")
+        daemons = [running.enter_context(Daemon(each, config, _state(its, each))) for each in folders]
+        time.sleep(max(interval, 20) + 2.0)  # until what was queued has gone, and the stores' opening is over
+        before = _written(its, daemons)
+        time.sleep(interval * flushes)
+        return (_written(its, daemons) - before) / DAEMONS
+
+
+def _written(its: Disk, daemons: list[Daemon]) -> int:
+    return its.written(*(daemon.pid for daemon in daemons))
+
+
+def _grow(its: Disk, folders: list[Path], urls: list[str]) -> None:
+    """Lets the write-ahead logs reach their size, which costs more and would take an hour of such a day.
+
+    A daemon that is killed leaves it behind.
+    """
+    config = _config(urls, "50ms").replace(INTERVAL, "50ms", 2)  # two sensors that keep it busy
+    with ExitStack() as running:
+        daemons = [running.enter_context(Daemon(each, config, _state(its, each))) for each in folders]
+        time.sleep(GROWING_S)
+        for daemon in daemons:
+            daemon.process.kill()
+
+
+def _config(urls: list[str], flush_interval: str) -> str:
+    destinations = plant.bbdata(urls[0], SENSORS) + plant.databoom(urls[1]) + plant.datacake(urls[2])
+    return plant.head(flush_interval) + plant.sensors(SENSORS, INTERVAL) + destinations
+
+
+def _state(its: Disk, folder: Path) -> Path:
+    return its.folder / folder.name
+
+
+def _file(its: Disk, readings: int) -> float:
+    """Bytes that a flush of the append-only file costs."""
+    file = BareFile(its.folder / "file")
+    before = its.written(os.getpid())
+    for number, reading in enumerate(fill.readings(SENSORS, 20 * readings), 1):
+        file.put(reading)
+        if number % readings == 0:
+            file.flush()
+    return (its.written(os.getpid()) - before) / 20
