@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import event, given, settings
@@ -75,7 +76,7 @@ def test_what_is_kept_does_not_change_with_it():
 
 
 @given(POSITIONS, LOGS)
-@pytest.mark.xfail(reason="a finding about Position, open")
+@pytest.mark.xfail(reason="a finding about Position, open", strict=False)
 def test_nothing_at_or_before_the_lowest_is_owed(position, log):
     assert all(seq > position.lowest for seq in owed(position, log))
     assert all(position.lowest <= position.past(position.of(series)) for series in SERIES)
@@ -96,8 +97,8 @@ def test_what_it_needs_holds_all_that_is_owed_and_no_range_that_is_not(position,
     gone = set(covered([(skip.after, skip.upto) for skip in position.skips if not skip.series]))
     wanted = set(range(position.lowest + 1, LOG + 10)) - gone
     assert set(covered(needs)) & set(range(last + 1)) == {seq for seq in wanted if seq <= last}
-    assert all(after < upto for after, upto in needs)  # noqa: RUF007
-    assert all(one[1] < other[0] for one, other in zip(needs, needs[1:], strict=False))
+    assert all(after < upto for after, upto in needs)
+    assert all(one[1] < other[0] for one, other in pairwise(needs))
 
 
 @given(POSITIONS, st.integers(1, LOG), st.integers(0, 10), LOGS)
@@ -149,7 +150,7 @@ def test_tidying_changes_nothing_that_is_owed_and_keeps_no_range_of_the_past(pos
 
 
 @given(POSITIONS, POSITIONS, st.integers(0, LOG), LOGS)
-@pytest.mark.xfail(reason="a finding about Position, open")
+@pytest.mark.xfail(reason="a finding about Position, open", strict=False)
 def test_joined_owes_what_the_earlier_did_up_to_the_number_and_behind_it_what_it_did(earlier, own, began, log):
     own.skip(0, began)  # it is new as of that number
     own.settle_to(max(own.head, began))
@@ -274,7 +275,7 @@ class PositionMachine(RuleBasedStateMachine):
 
 
 TestLife = pytest.mark.guarantee(1)(PositionMachine.TestCase)
-TestLife = pytest.mark.xfail(reason="a finding about Position, open")(TestLife)
+TestLife = pytest.mark.xfail(reason="a finding about Position, open", strict=False)(TestLife)
 TestLife.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
