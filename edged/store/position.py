@@ -100,7 +100,7 @@ class Position:
         joined.skip(began, done)
         for name in series:
             joined.skip(done, self.of(name), name)
-        joined.skips += self.skips
+        joined.skips += [Skip(max(after, began), upto, of) for after, upto, of in self.skips if upto > began]
         return joined
 
     def to_json(self) -> dict[str, Any]:
