@@ -5,32 +5,45 @@ import json
 import os
 from typing import Any
 
-from edged.cli import DONE, WRONG_CONFIG, show, table
+from edged.cli import DONE, FAILED, WRONG_CONFIG, fail, show, table
+from edged.cli._sums import in_words
 from edged.config.config import Config
 from edged.config.document import Document, Problem, dotted
 from edged.config.reader import find, read
-from edged.errors import SecretUnreadable
+from edged.errors import EdgedError, SecretUnreadable
 from edged.secret import Secret
+from edged.sums.figures import Sums, work_out
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("--json", action="store_true", help="print the problems as JSON")
+    parser.add_argument("--json", action="store_true", help="print the problems (with --sums: the sums) as JSON")
+    parser.add_argument("--sums", action="store_true", help="print only what it comes to a day: requests, bytes, ...")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints all problems; 78 where there is an error among them."""
     path = find(options.config)
     config, problems, document = read(path)
+    sums = None
     if config is not None:
         problems = [*problems, *_idle(config, document), *_absent(config, document), *_unreadable(config, document)]
-    if options.json:
+        sums = _sums(config)
+        problems += _growing(sums, document) if sums else []
+    if options.json and options.sums and config is not None:
+        if sums is None:
+            return FAILED
+        print(json.dumps(sums.to_json()))
+    elif options.json:
         print(json.dumps([_as_json(problem) for problem in problems]))
     else:
         for problem in problems:
             print(problem)
-        if config is not None:
+        if config is not None and not options.sums:
             _summary(config)
+            print()
+        if config is not None and sums is not None:
+            print("\n".join(in_words(sums, config)))
     return WRONG_CONFIG if config is None else DONE
 
 
@@ -90,6 +103,28 @@ def _unreadable(config: Config, document: Document) -> list[Problem]:
                     value.reveal()
                 except SecretUnreadable as error:
                     problems.append(Problem(document.place(where), dotted(where), str(error), "warning"))
+    return problems
+
+
+def _sums(config: Config) -> Sums | None:
+    """The sums; None where they cannot be worked out, which says nothing against the config."""
+    try:
+        return work_out(config)
+    except (EdgedError, OSError) as error:  # the store of the dry run: no room for it, nowhere to write
+        fail(f"what it comes to a day cannot be worked out: {error}")
+        return None
+
+
+def _growing(sums: Sums, document: Document) -> list[Problem]:
+    """Destinations whose platform does not take readings as fast as they come."""
+    problems = []
+    for name, readings in sums.grows_per_day.items():
+        path = ("destinations", name)
+        message = (
+            "readings come faster than the platform's limits let them go: the backlog grows by"
+            f" {readings:,.0f} a day; a longer interval helps"
+        )
+        problems.append(Problem(document.place(path, key=True), dotted(path), message, "warning"))
     return problems
 
 

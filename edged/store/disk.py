@@ -257,6 +257,6 @@ class Disk:
 
 def _mountinfo() -> str:
     try:
-        return Path("/proc/self/mountinfo").read_text()
+        return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:
         return ""

@@ -179,13 +179,14 @@ class Log:
                 waiting = self.tail.waiting
                 changes.gaps = gaps(needed, self._next - 1)
                 changes.segments = [s for s in waiting if any(a < s.last and s.first <= upto for a, upto in needed)]
+                changes.surplus_letters = self.registry.surplus_letters()  # before the states, which count them
                 changes.states = self.registry.changed()
                 changes.letters = list(self._letters)
                 changes.settled_letters += list(self._settled_letters)
-                changes.surplus_letters = self.registry.surplus_letters()
                 worth = owed or asked or changes.letters or changes.settled_letters or changes.surplus_letters
                 if not (worth or changes.segments or self.registry.must_be_written(changes.states)):
                     waiting.clear()
+                    self._let_go(self._closed)
                     return False
                 if changes.segments:  # from now on: what of them is settled during the commit is owed
                     self._written = changes.segments[-1].last

@@ -15,13 +15,16 @@ from edged.store.tables import StateTable
 def migrate(connection: sqlite3.Connection, states: StateTable) -> None:
     """From version 0 to 1."""
     for table, column in (("queue_log", "bytes_before INTEGER"), ("dead_letters", "retry INTEGER NOT NULL DEFAULT 0")):
-        if column.split()[0] not in {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}:
+        columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if columns and column.split()[0] not in columns:  # tables were made one by one, and not all may be there
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     states.write({name: _state(state) for name, state in states.read().items() if state is not None})
 
 
-def _state(kept: dict[str, Any]) -> dict[str, Any]:
-    """The state of a queue."""
+def _state(kept: Any) -> Any:
+    """The state of a queue; what is none stays as it is, and is said where queues are made of states."""
+    if not isinstance(kept, dict) or not isinstance(kept.get("mapping", ""), str):
+        return kept
     counters = dict.fromkeys((*COUNTERS, "again", "removed_h"), 0)
     rules = re.findall(r"([+-])(.+?)(?= [+-]|$)", kept.get("mapping", ""))
     choice = [[pattern, sign == "+"] for sign, pattern in rules]

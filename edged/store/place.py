@@ -3,6 +3,7 @@
 import errno
 import os
 import pwd
+import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,8 @@ def mounts(table: str) -> list[Mount]:
         before, _, after = line.partition(" - ")
         fields, more = before.split(" "), after.split(" ")
         if len(fields) > 4 and len(more) > 2:
-            found.append(Mount(Path(fields[4].encode().decode("unicode_escape")), more[0], more[2]))
+            point = re.sub(r"\\([0-7]{3})", lambda escaped: chr(int(escaped[1], 8)), fields[4])
+            found.append(Mount(Path(point), more[0], more[2]))
     return found
 
 

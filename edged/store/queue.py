@@ -185,6 +185,9 @@ class Queue:
                     batch.offer(entry)
             self._take_behind(batch)
             self._take_ahead(batch)
+            if self.position.skips:
+                with self._log.lock:  # what comes may be skipped
+                    self.position.tidy()
             self._taken, self._fallen = sorted(batch.entries), {}
             return list(self._taken)
 

@@ -129,6 +129,7 @@ class LogTable(_OnConnection, SQLiteQueue):
     def __init__(self, connection: GroupConnection, folder: Path) -> None:
         self.connection = connection
         super().__init__(str(folder), name="log", auto_commit=False, serializer=Segment)
+        connection.text_factory = _text  # persist-queue has set its own
         self.bytes = self._bytes()  # up to the end of the log
 
     def _bytes(self) -> int:
@@ -231,6 +232,7 @@ class StateTable(_OnConnection, PDict):  # type: ignore[misc]  # both a dict and
     def __init__(self, connection: GroupConnection, folder: Path) -> None:
         self.connection = connection
         super().__init__(str(folder), name="state")
+        connection.text_factory = _text  # as above
         self._serializer: Any = _Json
 
     def read(self) -> dict[str, Any]:

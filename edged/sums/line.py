@@ -1,5 +1,6 @@
 """One destination of a dry run: the real sender on the real platform, with a transport that only counts."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -17,6 +18,8 @@ from edged.store.log import Log
 from edged.store.queue import Queue
 from edged.sums import wire
 from edged.sums.wire import Load
+
+log = logging.getLogger(__name__)
 
 LATENCY_S = 0.2  # of an exchange over the internet: a mobile link's is longer, a cable's shorter
 LOCAL_LATENCY_S = 0.005  # with this very machine
@@ -90,7 +93,11 @@ class Line:
             return
         self.queue.wake.clear()
         self._now = self._run.now
-        wait = self._sender.step()
+        try:
+            wait = self._sender.step()
+        except Exception:  # a bug in a platform: the real sender says so, and goes on with the next minute
+            log.exception("%s: a bug in its sending; please report it", self.name)
+            return
         self._busy = self._now > self._run.now  # an exchange is under way; what it delivers is settled at its end
         self.resting = not self._busy and (math.isinf(wait) or self._sender.status.state == "waiting")
         if self._busy:

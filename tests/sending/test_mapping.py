@@ -3,7 +3,7 @@
 import pytest
 
 from edged.sending.mapping import Mapping, Usual
-from edged.series import Choice, matches
+from edged.series import Choice
 
 MAPPING = Mapping(
     (
@@ -37,25 +37,11 @@ def test_what_no_rule_names_is_not_wanted():
     assert (mapping.target("a.c"), mapping.rule("a.c")) == (None, "")
 
 
-@pytest.mark.parametrize(
-    ("pattern", "series", "expected"),
-    [
-        ("*", "a.b", True),
-        ("a.*", "a.b.c", True),
-        ("a*c", "a.b.c", True),
-        ("a.?", "a.b", False),
-        ("a.[b]", "a.b", False),
-        ("a.b", "axb", False),
-        ("a.*", "ab", False),
-        ("*.b", "a.bc", False),
-        ("a.b", "a.b\n", False),
-        ("*", "a\n.b", False),
-    ],
-)
-def test_only_the_star_is_special(pattern, series, expected):
-    assert matches(pattern, series) is expected
-
-
 def test_its_choice_says_what_is_mapped_and_not_where_to():
     assert Mapping((("a.*", 1), ("a.b", None))).choice == Choice((("a.*", True), ("a.b", False)))
-    assert Mapping((("a.*", 1),)).choice == Mapping((("a.*", 2),)).choice
+    assert Mapping((("a.*", 1),)).choice == Mapping((("a.*", Usual(str.upper)),)).choice
+
+
+@pytest.mark.parametrize("series", ["greenhouse.temperature", "cellar.x", "self.store_bytes", "self.queued_there"])
+def test_its_choice_wants_what_has_a_target(series):
+    assert MAPPING.choice.wants(series) == (MAPPING.target(series) is not None)

@@ -1,9 +1,11 @@
 """The store's tests; what they share."""
 
+import sqlite3
 from pathlib import Path
 
 from edged.reading import Entry, Reading
 from edged.series import Choice
+from edged.store.files import Files
 from edged.store.log import Log
 from edged.store.queue import Queue
 
@@ -20,6 +22,19 @@ def only(*series: str) -> Choice:
 def open_log(folder: Path, flush_interval: float = 3600.0) -> Log:
     """A store that flushes only when it is told to."""
     return Log(folder, flush_interval, BOOT, lambda: NOW_MS, lambda: 0)
+
+
+def files_of(log: Log) -> Files:
+    """The store's open database."""
+    assert log.disk._files is not None
+    return log.disk._files
+
+
+def cannot_write(*_: object) -> None:
+    """In the place of a commit: the disk takes nothing, for now."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    raise error
 
 
 def abandon(log: Log) -> None:

@@ -1,25 +1,36 @@
 """The store as a whole: few commits, each of them all or nothing, one process, and nothing lost between threads."""
 
-# mypy: disable-error-code="union-attr,attr-defined,unreachable"
-
-import json
 import logging
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edged.errors import StoreHeld
+from edged.errors import StoreHeld, StoreUnusable
 from edged.reading import Reading
+from edged.store import disk as disk_module
+from edged.store.files import Changes, Files
 from edged.store.log import Log
 from edged.store.tables import StateTable
-from tests.store import ALL, BOOT, NOW_MS, abandon, files, only, open_log, readings, settle_all
+from tests.store import (
+    ALL,
+    BOOT,
+    NOW_MS,
+    abandon,
+    cannot_write,
+    files,
+    files_of,
+    only,
+    open_log,
+    readings,
+    settle_all,
+)
 
 HOLD = """
 import pathlib, sys
@@ -37,14 +48,8 @@ def log(tmp_path):
     abandon(log)
 
 
-def refuse_to_grow(log: Log) -> None:
-    """The disk is full: the database may have no more pages than it has."""
-    pages = log.disk._files.connection.execute("PRAGMA page_count").fetchone()[0]
-    log.disk._files.connection.execute(f"PRAGMA max_page_count = {pages}")
-
-
-def make_room(log: Log) -> None:
-    log.disk._files.connection.execute("PRAGMA max_page_count = 1000000")
+def rows(log: Log, table: str) -> list[tuple[object, ...]]:
+    return files_of(log).connection.execute(f"SELECT * FROM {table}").fetchall()
 
 
 def open_files() -> int:
@@ -64,14 +69,14 @@ def text(seed: int) -> str:
 def test_a_flush_is_one_commit_whatever_the_number_of_destinations(log, destinations):
     queues = [log.open_queue(f"d{number}", ALL) for number in range(destinations)]
     told: list[str] = []
-    log.disk._files.connection.set_trace_callback(told.append)
+    files_of(log).connection.set_trace_callback(told.append)
     for _ in range(5):
         log.put(readings("a.x", "b.x"), 0)
         first, second = queues[0].take(2)
         queues[0].settle(first, reason="refused")
         queues[0].settle(second)
         log.flush()
-    log.disk._files.connection.set_trace_callback(None)
+    files_of(log).connection.set_trace_callback(None)
     assert told.count("COMMIT") == log.commits == 5
 
 
@@ -132,17 +137,16 @@ def test_what_was_settled_on_disk_is_committed_though_nothing_is_new(log, tmp_pa
 
 
 @pytest.mark.pain("B2")
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
 def test_what_is_settled_during_the_commit_that_writes_it_is_owed_to_the_next(log, monkeypatch):
     queue = log.open_queue("web", ALL)
     log.put(readings("a.x"), 0)
-    commit = log._commit
+    commit = log.disk.commit
 
-    def slow_commit(*arguments):
+    def slow_commit(changes):
         queue.settle(queue.take(1)[0])  # its sender is quick, the card is not
-        commit(*arguments)
+        commit(changes)
 
-    monkeypatch.setattr(log, "_commit", slow_commit)
+    monkeypatch.setattr(log.disk, "commit", slow_commit)
     log.flush()
     monkeypatch.undo()
     log.flush()
@@ -164,7 +168,7 @@ def test_a_drained_store_does_not_grow(log, tmp_path):
         log.flush()
         sizes.append((tmp_path / "store.db").stat().st_size + (tmp_path / "store.db-wal").stat().st_size)
     assert sizes[-1] < 2 * 1024 * 1024 + 200_000
-    log.disk._files.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    files_of(log).connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     assert (tmp_path / "store.db").stat().st_size < 200_000
 
 
@@ -187,22 +191,21 @@ def test_a_long_tail_is_flushed_before_the_interval_is_over(tmp_path):
 
 @pytest.mark.pain("A17")
 @pytest.mark.guarantee(1)
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
 def test_dead_letters_are_in_the_transaction_that_settles_them(log, monkeypatch, tmp_path):
     queue = log.open_queue("web", ALL)
     log.put(readings("a.x", "b.x"), 0)
     log.flush()
     queue.settle(queue.take(1)[0], reason="HTTP 422", response='{"error": "type"}')
-    monkeypatch.setattr(StateTable, "__setitem__", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("full")))
-    with pytest.raises(sqlite3.OperationalError):
-        log.flush()
-    assert log.dead_letters("web") == []
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(StateTable, "__setitem__", cannot_write)  # behind the letter, in the same group
+        with pytest.raises(StoreUnusable):
+            log.flush()
+    assert rows(log, "dead_letters") == []
     abandon(log)
 
     again = open_log(tmp_path)  # neither the position nor the letter is there: it is taken again
     queue = again.open_queue("web", ALL)
-    assert (queue.queued, queue.dead) == (2, 0)
+    assert (queue.queued, queue.dead, list(again.dead_letters("web"))) == (2, 0, [])
     entry = queue.take(1)[0]
     queue.settle(entry, reason="HTTP 422", response='{"error": "type"}')
     again.flush()
@@ -217,118 +220,182 @@ def test_dead_letters_are_in_the_transaction_that_settles_them(log, monkeypatch,
     abandon(again)
 
 
-@pytest.mark.parametrize("value", [True, 1, 1.0, "1", "ü\ud800"])
-def test_a_dead_letter_keeps_the_type_of_its_value(log, value):
-    queue = log.open_queue("web", ALL)
-    log.put([Reading("a.x", 0, value)], 0)
-    queue.settle(queue.take(1)[0], reason="no")
-    log.flush()
-    (letter,) = log.dead_letters("web")
-    back = json.loads(letter.value)
-    assert (type(back), back) == (type(value), value)
-
-
-def test_an_answer_with_half_a_character_is_kept_without_it(log):
-    """JSON can name a lone surrogate, and a platform's answer may; it must not keep every flush from succeeding."""
-    queue = log.open_queue("web", ALL)
-    log.put(readings("a.x"), 0)
-    queue.settle(queue.take(1)[0], reason="no: \ud83d", response="\udcff\0ü")
-    log.flush()
-    (letter,) = log.dead_letters("web")
-    assert (letter.reason, letter.response) == ("no: ?", "?\0ü")
-
-
 # --- commits that fail
 
 
 @pytest.mark.guarantee(1)
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
-def test_readings_stay_in_memory_while_the_disk_is_full_and_are_written_afterwards(log, tmp_path):
+def test_readings_stay_in_memory_while_the_disk_cannot_be_written_and_are_written_afterwards(
+    log, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(disk_module, "_AGAIN_S", 0.0)
     queue = log.open_queue("web", ALL)
     log.flush()
-    refuse_to_grow(log)
-    for seed in range(100):
-        log.put([Reading("a.x", seed, text(seed))], 0)
-        if seed % 10 == 9:
-            with pytest.raises(sqlite3.Error):
-                log.flush()
-    assert (log.commits, queue.queued) == (0, 100)
-    for entry in queue.take(30):  # uploads go on
-        queue.settle(entry)
-    make_room(log)
+    commits = log.commits
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "commit", cannot_write)
+        for seed in range(100):
+            log.put([Reading("a.x", seed, text(seed))], 0)
+            if seed % 10 == 9:
+                with pytest.raises(StoreUnusable, match="disk I/O error"):
+                    log.flush()
+                assert "disk I/O error" in log.trouble
+        assert (log.commits, queue.queued, log.in_memory()) == (commits, 100, 0)
+        for entry in queue.take(30):  # uploads go on
+            queue.settle(entry)
     log.flush()
-    assert (log.commits, log._runs) == (1, [])
+    assert (log.commits, log.trouble, log.tail.begins()) == (commits + 1, "", None)
     abandon(log)
     again = open_log(tmp_path)
     queue = again.open_queue("web", ALL)
-    assert queue.queued == 70
+    assert (queue.queued, queue.delivered, queue.lost) == (70, 30, 0)
     assert [entry.value for entry in settle_all(queue)] == [text(seed) for seed in range(30, 100)]
     abandon(again)
 
 
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
 def test_what_was_owed_to_a_commit_that_failed_is_owed_to_the_next(log, monkeypatch):
     queue = log.open_queue("web", ALL)
     log.put(readings("a.x"), 0)
     log.flush()
     settle_all(queue)
     with monkeypatch.context() as patch:
-        patch.setattr(log, "_commit", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error")))
-        with pytest.raises(sqlite3.OperationalError):
+        patch.setattr(Files, "commit", cannot_write)
+        with pytest.raises(StoreUnusable):
             log.flush()
     log.flush()
     assert log.commits == 2
     assert log.disk.last() == 0
 
 
-@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), RuntimeError("a bug")])
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
-def test_a_failure_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, caplog, error):
+@pytest.mark.guarantee(1)
+def test_a_commit_that_arrived_though_it_failed_is_made_once_more(log, monkeypatch, tmp_path):
+    """An I/O error may come from the last of its steps: then all of it is there, and the same is written again."""
+    queue = log.open_queue("web", ALL)
+    log.put(readings("a.x", "b.x"), 0)
+    queue.settle(queue.take(1)[0], reason="no")
+    commit = Files.commit
+
+    def arrive_and_fail(*arguments):
+        commit(*arguments)
+        cannot_write()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "commit", arrive_and_fail)
+        with pytest.raises(StoreUnusable):
+            log.flush()
+    log.put(readings("c.x"), 0)
+    log.flush()
+    abandon(log)
+    again = open_log(tmp_path)
+    queue = again.open_queue("web", ALL)
+    assert (queue.queued, queue.dead, len(list(again.dead_letters("web")))) == (2, 1, 1)
+    assert [entry.series for entry in settle_all(queue)] == ["b.x", "c.x"]
+    abandon(again)
+
+
+@pytest.mark.guarantee(2)
+@pytest.mark.xfail(reason="an open bug of the store", strict=False)
+def test_a_disk_that_is_well_again_is_used_at_once_though_nothing_was_to_be_written_when_it_was_tried(tmp_path):
+    """The next try is not 10 s away then, in which a stop would lose what has come."""
+    folder = tmp_path / "state"
+    folder.write_text("no folder")
+    log = open_log(folder)
+    log.open_queue("web", ALL)
+    folder.unlink()
+    log.flush()
+    assert log.trouble == ""
+    log.put(readings("a.x"), 0)
+    log.stop()
+    log = open_log(folder)
+    assert log.open_queue("web", ALL).queued == 1
+    abandon(log)
+
+
+@pytest.mark.guarantee(2)
+@pytest.mark.xfail(reason="an open bug of the store", strict=False)
+def test_the_last_flush_of_all_does_not_wait_for_the_next_try(tmp_path, monkeypatch):
+    log = open_log(tmp_path)
+    log.open_queue("web", ALL)
+    log.put(readings("a.x"), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "commit", cannot_write)
+        for _ in range(2):
+            with pytest.raises(StoreUnusable):
+                log.flush()
+    log.stop()
+    log = open_log(tmp_path)
+    assert log.open_queue("web", ALL).queued == 1
+    abandon(log)
+
+
+def test_a_disk_that_fails_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(disk_module, "_AGAIN_S", 0.0)
     log = open_log(tmp_path, flush_interval=0.001)
     log.open_queue("web", ALL)
-    tries, enough = [], threading.Semaphore(0)
-    commit = log._commit
-
-    def fail(*arguments):
-        tries.append(1)
-        enough.release()
-        if len(tries) <= 5:
-            raise error
-        commit(*arguments)
-
-    monkeypatch.setattr(log, "_commit", fail)
     with caplog.at_level(logging.INFO):
-        log.start()
-        log.put(readings("a.x"), 0)
-        for _ in range(6):
-            assert enough.acquire(timeout=10)
-        log.stop()
-    messages = [record.getMessage() for record in caplog.records]
-    assert messages == [
-        f"cannot write the store: {error}; readings stay in memory and are tried again",
+        fail_five_times(log, monkeypatch, cannot_write)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the store cannot be written: {tmp_path}: disk I/O error."
+        "  Readings are kept in memory and sent from there; tried again every 0 s",
         "the store can be written again",
     ]
-    assert bool(caplog.records[0].exc_info) == isinstance(error, RuntimeError)
     again = open_log(tmp_path)
     assert again.open_queue("web", ALL).queued == 1
     abandon(again)
 
 
+def test_a_bug_in_a_flush_does_not_end_the_flushing(tmp_path, monkeypatch, caplog):
+    log = open_log(tmp_path, flush_interval=0.001)
+    monkeypatch.setattr(log._stopping, "wait", lambda timeout: False)  # it pauses, lest it fill the journal
+    log.open_queue("web", ALL)
+
+    def bug(*_):
+        raise RuntimeError("a bug")
+
+    with caplog.at_level(logging.INFO):
+        fail_five_times(log, monkeypatch, bug)
+    assert {record.getMessage() for record in caplog.records} == {
+        "a bug interrupts the writing of the store; please report it"
+    }
+    assert all(record.exc_info for record in caplog.records)
+    again = open_log(tmp_path)
+    assert again.open_queue("web", ALL).queued == 1
+    abandon(again)
+
+
+def fail_five_times(log: Log, monkeypatch: pytest.MonkeyPatch, failure: Callable[..., None]) -> None:
+    """The flusher at work on a disk that takes a reading at the sixth try."""
+    tries, enough = [], threading.Semaphore(0)
+    commit = log.disk.commit
+
+    def fail(changes: Changes) -> None:
+        tries.append(1)
+        enough.release()
+        if len(tries) <= 5:
+            failure()
+        commit(changes)
+
+    monkeypatch.setattr(log.disk, "commit", fail)
+    log.start()
+    log.put(readings("a.x"), 0)
+    for _ in range(6):
+        assert enough.acquire(timeout=10)
+    log.stop()
+
+
 @pytest.mark.guarantee(10)
 @pytest.mark.pain("A19")
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
 def test_a_damaged_segment_is_passed_over(log, caplog):
     queue = log.open_queue("web", ALL)
     for value in range(3):
         log.put(readings("a.x", value=value), 0)
         log.flush()
     log._recent.clear()
-    log.disk._files.connection.execute("UPDATE queue_log SET data = substr(data, 1, 40) WHERE _id = 2")
-    log.disk._files.connection.commit()
+    files_of(log).connection.execute("UPDATE queue_log SET data = substr(data, 1, 40) WHERE _id = 2")
+    files_of(log).connection.commit()
     for _ in range(3):  # an outage: the same is taken again and again
         assert [entry.value for entry in queue.take(10)] == [0, 2]
     (record,) = caplog.records
-    assert record.getMessage().startswith("a segment of the store is damaged and passed over: ")
+    assert record.getMessage().startswith("a segment of the store is damaged and set aside: ")
     assert record.__dict__["segment"] == 2
 
 
@@ -349,13 +416,18 @@ def test_a_refused_store_leaves_no_file_open(log, tmp_path):
     assert open_files() == before
 
 
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
-def test_a_store_that_cannot_be_opened_is_let_go_of(tmp_path):
-    (tmp_path / "store.db").write_bytes(b"no database " * 1000)
+@pytest.mark.guarantee(10)
+def test_a_folder_that_cannot_be_used_is_no_obstacle_and_leaves_no_file_open(tmp_path):
+    (tmp_path / "state").write_text("no folder")
     before = open_files()
     for _ in range(2):
-        with pytest.raises(sqlite3.DatabaseError):
-            open_log(tmp_path)
+        log = open_log(tmp_path / "state")
+        assert str(tmp_path / "state") in log.trouble
+        queue = log.open_queue("web", ALL)
+        log.put(readings("a.x"), 0)
+        assert [entry.series for entry in settle_all(queue)] == ["a.x"]
+        with pytest.raises(StoreUnusable):
+            log.stop()
     assert open_files() == before
 
 
@@ -366,12 +438,14 @@ def test_a_store_is_free_again_after_a_stop(tmp_path):
         log.stop()
 
 
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
 def test_a_stop_whose_flush_fails_lets_go_as_well(tmp_path, monkeypatch):
     log = open_log(tmp_path)
-    monkeypatch.setattr(log, "_commit", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error")))
-    with pytest.raises(sqlite3.OperationalError):
-        log.stop()
+    log.open_queue("web", ALL)
+    log.put(readings("a.x"), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "commit", cannot_write)
+        with pytest.raises(StoreUnusable, match="disk I/O error"):
+            log.stop()
     open_log(tmp_path).stop()
 
 
@@ -388,13 +462,12 @@ def test_another_process_holds_the_store_until_it_is_killed(tmp_path):
     open_log(tmp_path).stop()
 
 
-@pytest.mark.xfail(reason="looks into the store as it was; to be rewritten")
 def test_the_lock_says_who_even_where_it_could_not_be_written(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(os, "pwrite", full)
         log = open_log(tmp_path)
     with pytest.raises(StoreHeld, match="process unknown"):
         open_log(tmp_path)
@@ -494,7 +567,7 @@ def test_threads_lose_and_reorder_nothing(tmp_path):
             assert [v for s, v in got if s == each] == [v for v in range(value) if series[v % 5] == each], name
     again = open_log(tmp_path)
     for name in taken:
-        assert [int(letter.value) for letter in again.dead_letters(name)] != []
+        assert any(True for _ in again.dead_letters(name))
         assert sorted(int(letter.value) for letter in again.dead_letters(name)) == list(range(0, value, 97))
         assert again.open_queue(name, ALL).queued == 0
     assert again.disk.last() == 0

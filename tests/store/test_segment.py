@@ -61,6 +61,29 @@ def test_the_header_tells_without_unpacking(monkeypatch):
         _ = back.entries
 
 
+@pytest.mark.guarantee(8)
+@given(READINGS_OF_ALL_TYPES)
+def test_packed_it_holds_no_readings_and_gives_them_all_the_same(readings):
+    entries = entries_of(readings)
+    waiting = Segment.of(entries, BOOT, 0)
+    plain = Segment.dumps(Segment.of(entries, BOOT, 0))
+    size = waiting.pack()
+    assert "entries" not in vars(waiting)
+    assert 0 < size < waiting.size == len(plain)
+    assert typed(waiting.entries) == typed(entries)
+    assert waiting.pack() == size
+    assert Segment.dumps(waiting) == plain
+
+
+@pytest.mark.pain("A19")
+@pytest.mark.parametrize("header", [b"", b"7", b"{}", b"[]", b'{"series": {}}', b"\xff", b'{"boot": 1'])
+def test_a_header_that_makes_no_sense_is_damage_though_the_checksum_fits(header):
+    fixed = (b"EDGS", 1, 1, 0, 3, 7, len(header), 0)
+    checksum = zlib.crc32(segment._FIXED.pack(*fixed, 0) + header)
+    with pytest.raises(DamagedSegment):
+        Segment.loads(segment._FIXED.pack(*fixed, checksum) + header)
+
+
 def test_the_oldest_and_newest_time_are_found_where_the_clock_went_back():
     entries = entries_of([("a.b", 500, 1), ("a.b", 100, 2), ("a.b", 300, 3)])
     assert Segment.of(entries, BOOT, 0).times_ms == (100, 500)
