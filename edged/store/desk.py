@@ -34,7 +34,7 @@ def drop(log: Log, name: str, series: str | None = None, before_ms: int | None =
         return series in (None, entry.series) and (before_ms is None or entry.time_ms < before_ms)
 
     with _at(log, name) as queue:
-        again = [entry.seq for entry in log.retried(name) if chosen(entry)]
+        again = [entry for entry in log.retried(name) if chosen(entry)]
         ranges, number = _ranges(queue, chosen)
 
         def forget(position: Position) -> None:
@@ -42,11 +42,8 @@ def drop(log: Log, name: str, series: str | None = None, before_ms: int | None =
                 position.skip(after, upto, of)
 
         queue.discard(forget, number, "dropped")
-        with log.lock:
-            queue.again -= len(again)
-            queue.queued -= len(again)
-            queue.dropped += len(again)
-        log.write(Changes(settled_letters=[seq - AGAIN for seq in again]))
+        queue.discard_again(again)
+        log.write(Changes(settled_letters=[entry.seq - AGAIN for entry in again]))
     return number + len(again)
 
 
@@ -110,4 +107,11 @@ def _at(log: Log, name: str) -> Iterator[Queue]:
             raise EdgedError(f"the store knows no destination {name}; there are: {known}")
         with queue.turn:
             log.flush()  # what its sender has settled in the meantime
-            yield queue
+            undo = queue.snapshot()
+            try:
+                yield queue
+            except BaseException:  # it was not written: as if it had not been asked for
+                undo()
+                with log.lock:
+                    log.registry.queues[name] = queue
+                raise

@@ -42,6 +42,7 @@ class Disk:
         self._damaged: set[int] = set()  # keys of segments that cannot be read, and are to be set aside
         self._suspected: sqlite3.Error | None = None  # damage that was met
         self._reopened = False
+        self._said = False  # that there is trouble
         self._next_try = 0.0
         self._noted = False
         try:
@@ -160,9 +161,7 @@ class Disk:
             if not self._noted and self._hold:
                 self._hold.written()
                 self._noted = True
-            if self.trouble:
-                log.error("the store can be written again")
-                self.trouble = ""
+            self._well()
             try:
                 files.shrink()
             except sqlite3.Error as error:
@@ -188,10 +187,22 @@ class Disk:
                 files.close()
             try:
                 self._open()
+                self._usable().touch()
             except (OSError, sqlite3.Error) as error:
                 self._cannot(error)
                 raise StoreUnusable(self.trouble) from error
+            self.trouble = ""  # that it is over is said with the next commit
             return True
+
+    def try_at_once(self) -> None:
+        """The next try does not wait: it is the last one."""
+        self._next_try = 0.0
+
+    def _well(self) -> None:
+        self.trouble = ""
+        if self._said:
+            log.error("the store can be written again")
+            self._said = False
 
     def keep_room(self) -> None:
         """Keeps the reserve; where it could be made again, the disk is not full any more."""
@@ -234,14 +245,14 @@ class Disk:
 
     def _cannot(self, error: Exception) -> None:
         why = explain(self.folder, error)
-        if not self.trouble:
+        if not self._said:
             log.error(
                 "the store cannot be written: %s.  Readings are kept in memory and sent from there;"
                 " tried again every %g s",
                 why,
                 _AGAIN_S,
             )
-        self.trouble = why
+        self.trouble, self._said = why, True
 
     def close(self, *, clean: bool) -> None:
         """Lets go of the files; `clean`: all is written."""

@@ -122,6 +122,11 @@ class Files:
             self.log.bytes = before
             raise
 
+    def touch(self) -> None:
+        """Writes and syncs, only to see whether that works.  Raises sqlite3.Error."""
+        with self.connection.group():
+            self.connection.execute(f"PRAGMA user_version = {VERSION}")
+
     def shrink(self) -> None:
         """Gives disk space back after a long outage has drained.  Raises sqlite3.Error."""
         page, pages, free = (

@@ -143,7 +143,7 @@ class Log:
                     if not self.disk.recover(error, self._taken()):
                         break
             self._hold_on()
-            raise StoreUnusable(self.trouble)
+            raise StoreUnusable(self.trouble or f"{self.folder}: the disk is full")
 
     def _close_runs(self) -> None:
         """Makes segments of what somebody needs of the tail."""
@@ -241,6 +241,7 @@ class Log:
 
     def _flush_regularly(self) -> None:
         due = time.monotonic() + self._flush_interval
+        bug = ""
         while not self._stopping.is_set():
             self._soon.wait(max(0.0, due - time.monotonic()))
             self._soon.clear()
@@ -249,8 +250,10 @@ class Log:
                 self.flush()
             except StoreUnusable:
                 self._stopping.wait(0.1)  # the disk has said what is wrong; it is tried again
-            except Exception:  # whatever it is: the thread goes on
-                log.exception("a bug interrupts the writing of the store; please report it")
+            except Exception as error:  # whatever it is: the thread goes on
+                if bug != repr(error):
+                    log.exception("a bug interrupts the writing of the store; please report it")
+                bug = repr(error)
                 self._stopping.wait(1.0)
 
     # --- reading
@@ -378,6 +381,7 @@ class Log:
         for thread in (self._thread, self._checker):
             if thread.is_alive():
                 thread.join()
+        self.disk.try_at_once()
         try:
             with self.lock:
                 self._owed = self._owed or bool(self.registry.changed())

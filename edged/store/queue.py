@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal, Protocol
 
 from edged.reading import Entry
@@ -13,6 +13,7 @@ from edged.store.segment import Segment
 # Once there is something to send, so many further readings are looked through for more to go with it.
 LOOK_AHEAD = 2000
 
+_MOST = 1 << 60  # of anything that is counted
 COUNTERS = ("delivered", "dead", "dropped", "merged", "lost")
 
 
@@ -56,6 +57,7 @@ class Queue:
 
     def __init__(self, name: str, log: Log, choice: Choice, bounds: Bounds, kept: dict[str, Any]) -> None:
         """`kept` is what the store has of it (`to_json`)."""
+        _check(kept)
         self.name = name
         self.bounds = bounds
         self.choice = choice
@@ -82,6 +84,8 @@ class Queue:
         self._log = log
         self._seen: dict[str, int] = {}  # series that are behind: the last reading of theirs that is at or before head
         self._taken: list[Entry] = []  # the last batch
+        self._beside: set[int] = set()  # of the last batch what has had others put in front of it since
+        self._came = self._refused = 0  # readings that came, as far as they are queued or dropped; since the start
         self._fallen: dict[int, str] = {}  # of the last batch what was dropped since, and the counter that has it
         if Choice.from_json(kept["choice"]) != choice:
             self.queued, self.counted = self.again, self.position.lowest  # to be counted anew
@@ -92,12 +96,14 @@ class Queue:
         counters = dict.fromkeys((*COUNTERS, "queued", "again", "removed_h"), 0)
         position = Position(last).to_json()
         flags = {"open": True, "removed": False}
-        return position | counters | flags | {"counted": last, "began": last, "choice": choice.to_json()}
+        marks = {"counted": last, "began": last}
+        return position | counters | flags | marks | {"choice": choice.to_json()}
 
     def to_json(self) -> dict[str, Any]:
         """What the store keeps of it."""
         return self.position.to_json() | {
             "choice": self.choice.to_json(),
+            "bounds": list(astuple(self.bounds)),
             "open": self.open,
             "began": self.began,
             "removed": self.removed,
@@ -127,11 +133,13 @@ class Queue:
         if self.open and not self.full:
             if wanted:
                 self.queued += 1
+                self._came += 1
                 self.wake.set()
         else:
             self.position.skip(entry.seq - 1, entry.seq)
             if self.open and wanted:
                 self.dropped += 1
+                self._refused += 1
 
     # --- looking through it
 
@@ -188,7 +196,7 @@ class Queue:
             if self.position.skips:
                 with self._log.lock:  # what comes may be skipped
                     self.position.tidy()
-            self._taken, self._fallen = sorted(batch.entries), {}
+            self._taken, self._fallen, self._beside = sorted(batch.entries), {}, set()
             return list(self._taken)
 
     def _take_behind(self, batch: "_Batch") -> None:
@@ -272,6 +280,8 @@ class Queue:
                 self.delivered += 1
             if entry.seq < 0:
                 self.again -= counter is None
+            elif entry.seq in self._beside:
+                self.position.skip(entry.seq - 1, entry.seq, entry.series)
             elif counter is None:
                 if self._seen.get(entry.series) == entry.seq:
                     self._in_step(entry.series)
@@ -285,13 +295,20 @@ class Queue:
         Of its own it keeps what is behind that.
         """
         with self.turn:
-            names: set[str] = set()
-            at = began
-            while (segment := self._log.after(at)) is not None and segment.first <= self.position.head:
-                names.update(segment.counts)
+            before: set[str] = set()
+            behind = set(self.position.behind)
+            at = min(earlier.position.lowest, began)
+            while (segment := self._log.after(at)) is not None and segment.first <= max(began, self.position.head):
+                (before if segment.first <= began else behind).update(segment.counts)
+                if segment.last > began:
+                    behind.update(segment.counts)
                 at = segment.last
             with self._log.lock:
-                self.position = self.position.joined(earlier.position, began, sorted(names))
+                self._beside = {entry.seq for entry in self._taken if self.owes(entry)}
+                self.position = self.position.joined(earlier.position, began, sorted(behind))
+                for series in sorted(before):
+                    if not earlier.choice.wants(series):
+                        self.position.skip(0, began, series)
                 self.began = min(self.began, earlier.began)
                 self._seen.clear()
                 self.again += earlier.again
@@ -322,6 +339,35 @@ class Queue:
             queued, upto = self.queued, self.counted
         return queued - self.again - self.owed_in(self.position.lowest, upto)
 
+    def discard_again(self, entries: Collection[Entry]) -> None:
+        """Takes dead letters away that are in the queue again.  Called with the turn held."""
+        with self._log.lock:
+            on_their_way = {entry.seq for entry in self._taken} - self._fallen.keys()
+            self._fallen.update((entry.seq, "dropped") for entry in entries if entry.seq in on_their_way)
+            self.again -= len(entries)
+            self.queued -= len(entries)
+            self.dropped += len(entries)
+
+    def snapshot(self) -> Callable[[], None]:
+        """What undoes all that is done to it from now on, but for what comes.  For one who holds the turn all along."""
+        with self._log.lock:
+            kept, came, refused = self.to_json(), self._came, self._refused
+            fallen, beside = dict(self._fallen), set(self._beside)
+
+        def undo() -> None:
+            with self._log.lock:
+                self.position = Position.from_json(kept)
+                if self.full or not self.open:
+                    self.position.skip(kept["counted"], self.counted)
+                for name in (*COUNTERS, "again", "queued", "began"):
+                    setattr(self, name, kept[name])
+                self.queued += self._came - came
+                self.dropped += self._refused - refused
+                self._fallen, self._beside = fallen, beside
+                self._seen.clear()
+
+        return undo
+
     def shut_out(self, after: int) -> None:
         """Drops what has come behind `after`, all of it in memory, and whatever comes.  Called with the turn held."""
         with self._log.lock:
@@ -344,6 +390,15 @@ class Queue:
             self.queued -= number
             setattr(self, counter, getattr(self, counter) + number)
             self._log.settled(0)
+
+
+def _check(kept: Any) -> None:
+    """Raises ValueError, TypeError or KeyError for a state that cannot be one."""
+    skips = [number for after, upto, series in kept["skips"] for number in (after, upto) if isinstance(series, str)]
+    numbers = [kept[name] for name in (*COUNTERS, "head", "began", "again", "queued", "counted", "removed_h")]
+    for number in [*numbers, *kept["behind"].values(), *skips]:
+        if type(number) is not int or not 0 <= number < _MOST:
+            raise ValueError(f"{number!r:.50} in a place of numbers")
 
 
 class _Batch:

@@ -59,7 +59,8 @@ class Registry:
                     )
 
     def _take(self, name: str, kept: dict[str, Any]) -> None:
-        queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), Bounds(), kept)
+        bounds = Bounds(*kept.get("bounds", ()))
+        queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), bounds, kept)
         if name in self.queues:
             self.queues[name].join(queue, _UNKNOWN - 1)
         else:
@@ -82,7 +83,7 @@ class Registry:
             self._load(self._disk.states())
             self._known = True
         with self._reads.lock:
-            self._kept = {}
+            self._kept = dict.fromkeys(self._kept)  # whatever is there, all is written anew, and what is gone deleted
 
     # --- destinations
 
@@ -91,6 +92,9 @@ class Registry:
         with self._reads.lock:
             old = self.queues.get(name)
             kept = old.to_json() if old else Queue.new(choice, 0 if self._torn else last())
+            if not old:  # its letters, where its own state was lost
+                kept["dead"] = sum(1 for _ in self._disk.letters(name, retry=False))
+                kept["again"] = kept["queued"] = sum(1 for _ in self._disk.letters(name, retry=True))
             if old:
                 old.over = True
         queue = Queue(name, self._reads, choice, bounds, kept | {"open": True, "removed": False, "removed_h": 0})

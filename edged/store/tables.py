@@ -9,6 +9,7 @@ import contextlib
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -250,9 +251,9 @@ class StateTable(_OnConnection, PDict):  # type: ignore[misc]  # both a dict and
 
 
 def state_of(data: Any) -> Any:
-    """A state from its bytes; None where it is none."""
+    """A state from its bytes, which begin with the checksum of the others; None where it is none."""
     try:
-        return json.loads(data)
+        return json.loads(data[8:]) if int(data[:8], 16) == zlib.crc32(data[8:]) else None
     except (ValueError, TypeError):
         return None
 
@@ -260,8 +261,9 @@ def state_of(data: Any) -> Any:
 class _Json:
     @staticmethod
     def dumps(value: Any) -> bytes:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        return b"%08x" % zlib.crc32(text) + text
 
     @staticmethod
-    def loads(text: bytes) -> Any:
-        return json.loads(text)
+    def loads(data: bytes) -> Any:
+        return state_of(data)

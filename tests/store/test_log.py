@@ -1,5 +1,6 @@
 """The store as a whole: few commits, each of them all or nothing, one process, and nothing lost between threads."""
 
+import gc
 import logging
 import os
 import signal
@@ -293,7 +294,6 @@ def test_a_commit_that_arrived_though_it_failed_is_made_once_more(log, monkeypat
 
 
 @pytest.mark.guarantee(2)
-@pytest.mark.xfail(reason="an open bug of the store", strict=False)
 def test_a_disk_that_is_well_again_is_used_at_once_though_nothing_was_to_be_written_when_it_was_tried(tmp_path):
     """The next try is not 10 s away then, in which a stop would lose what has come."""
     folder = tmp_path / "state"
@@ -311,7 +311,6 @@ def test_a_disk_that_is_well_again_is_used_at_once_though_nothing_was_to_be_writ
 
 
 @pytest.mark.guarantee(2)
-@pytest.mark.xfail(reason="an open bug of the store", strict=False)
 def test_the_last_flush_of_all_does_not_wait_for_the_next_try(tmp_path, monkeypatch):
     log = open_log(tmp_path)
     log.open_queue("web", ALL)
@@ -409,6 +408,7 @@ def test_a_second_store_on_the_folder_is_refused_with_one_clear_line(log, tmp_pa
 
 
 def test_a_refused_store_leaves_no_file_open(log, tmp_path):
+    gc.collect()  # what earlier tests left
     before = open_files()
     for _ in range(3):
         with pytest.raises(StoreHeld):

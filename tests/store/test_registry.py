@@ -104,7 +104,6 @@ def test_a_removed_destination_is_forgotten_after_so_long_and_it_is_said(tmp_pat
     abandon(log)
 
 
-@pytest.mark.xfail(reason="an open bug of the store", strict=False)
 def test_one_that_is_forgotten_while_the_disk_cannot_be_written_is_gone_from_it_afterwards(tmp_path, time, monkeypatch):
     monkeypatch.setattr(disk_module, "_AGAIN_S", 0.0)
     log = keeping(tmp_path, HOUR_S)
@@ -308,7 +307,6 @@ def test_a_destination_whose_state_cannot_be_read_gets_again_what_is_there_and_i
     [None, "7", -1, 1.5, [[None, True]], 10**400],
     ids=["nothing", "text", "negative", "broken", "list", "huge"],
 )
-@pytest.mark.xfail(reason="an open bug of the store", strict=False)
 def test_a_state_with_a_part_that_makes_no_sense_keeps_nothing_from_starting(tmp_path, key, value):
     """Whatever it is taken for, readings come in and go out."""
     log = open_log(tmp_path)

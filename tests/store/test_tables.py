@@ -405,7 +405,7 @@ def test_a_state_is_json_and_overwritten_in_place(connection, tmp_path):
     connection.set_trace_callback(None)
     assert [statement.split()[0] for statement in told] == ["BEGIN", "INSERT", "COMMIT"]  # no failed try before it
     ((key, data),) = rows(connection, "dict_state")
-    assert (key, data) == ("destination:web", b'{"head":2,"behind":{"k\\u00fcche.\\ud800":1}}')
+    assert (key, data) == ("destination:web", b'9412fc73{"head":2,"behind":{"k\\u00fcche.\\ud800":1}}')
     assert states["destination:web"] == {"head": 2, "behind": {"küche.\ud800": 1}}
     assert states.read() == {"destination:web": {"head": 2, "behind": {"küche.\ud800": 1}}}
 
@@ -510,7 +510,7 @@ def test_nothing_on_disk_is_a_pickle(tmp_path):
         blobs = [row[1] for table in ("queue_log", "dict_state") for row in rows(files_of(log).connection, table)]
     assert len(blobs) == 2
     for blob in blobs:
-        assert blob[:1] in (b"E", b"{")
+        assert blob[:4] == b"EDGS" or blob[8:9] == b"{"
         with pytest.raises(ValueError, match=r"opcode|pickle|stack|exhausted"):
             list(pickletools.genops(blob))
     abandon(log)
