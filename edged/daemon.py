@@ -4,8 +4,9 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edged import board, clock
 from edged.config.config import Config, Destination, Sensor
@@ -15,6 +16,7 @@ from edged.outcome import Outcome
 from edged.platforms import Wire
 from edged.reading import Entry, Reading
 from edged.sampling.lane import Lane
+from edged.sampling.memory import Memory
 from edged.sampling.once import read_once
 from edged.sampling.sampler import Sampler
 from edged.sampling.schedule import Cron, Every, Never, Schedule
@@ -110,7 +112,7 @@ class Daemon:
     def sample_once(self) -> dict[str, str]:
         """Reads every sensor a single time; returns why of those that gave no reading."""
         sensors = [sensor for sensor in self.config.sensors.values() if sensor.enabled]
-        samplers = [(lane_of(sensor), make_sampler(sensor, self._put)) for sensor in sensors]
+        samplers = [(lane_of(sensor), make_sampler(sensor, self._put, self._memory(sensor))) for sensor in sensors]
         read_once(samplers)
         for _, sampler in samplers:
             sampler.close()
@@ -147,7 +149,7 @@ class Daemon:
         if not sensor.enabled or sensor.name in self._sensors:
             return
         key = lane_of(sensor)
-        sampler = make_sampler(sensor, self._put)
+        sampler = make_sampler(sensor, self._put, self._memory(sensor))
         if key not in self._lanes:
             lane = self._lanes[key] = Lane(str(key), clock.monotonic, time.time)
             lane.start()
@@ -156,7 +158,8 @@ class Daemon:
 
     def _stop_sensors(self, names: list[str]) -> None:
         """Stops sensors together, and the lanes that no other one needs."""
-        for part in [self._sensors.pop(name) for name in names]:
+        parts = [self._sensors.pop(name) for name in names]
+        for part in parts:
             self._lanes[part.lane].remove(part.sampler)
         needed = {part.lane for part in self._sensors.values()}
         lanes = [self._lanes.pop(key) for key in list(self._lanes) if key not in needed]
@@ -165,11 +168,19 @@ class Daemon:
         deadline = time.monotonic() + _LANE_S
         for lane in lanes:
             lane.stop(max(0.0, deadline - time.monotonic()))
+        for part in parts:
+            part.sampler.retire()  # should it hang: its successor begins with what is remembered now
 
-    def _put(self, readings: list[Reading], offset_ms: int) -> None:
+    def _memory(self, sensor: Sensor) -> Memory | None:
+        """What the sensor's driver remembers.  Another driver under the sensor's name has a memory of its own."""
+        if not sensor.driver.remembers:
+            return None
+        return Memory(f"sensor:{sensor.name}:{sensor.kind}", self.store.recall, self._put)
+
+    def _put(self, readings: list[Reading], offset_ms: int, memory: Mapping[str, Any] | None = None) -> None:
         with self.store.lock:  # lanes and event threads meet here
             self.sampled += len(readings)
-            self.store.put(readings, offset_ms)
+            self.store.put(readings, offset_ms, memory)
         for reading in readings:
             self._on_reading(reading)
 
@@ -225,8 +236,8 @@ def lane_of(sensor: Sensor) -> Hashable:
     return shared if shared is not None else ("own", sensor.name)
 
 
-def make_sampler(sensor: Sensor, put: Callable[[list[Reading], int], None]) -> Sampler:
-    """A sensor's sampler; nothing is read yet."""
+def make_sampler(sensor: Sensor, put: Callable[[list[Reading], int], None], memory: Memory | None = None) -> Sampler:
+    """A sensor's sampler; nothing is read yet.  Without a `memory` its driver has never been here."""
     shapings: dict[str, Shaping | None] = {}
 
     def shaping(quantity: str) -> Shaping | None:
@@ -240,7 +251,7 @@ def make_sampler(sensor: Sensor, put: Callable[[list[Reading], int], None]) -> S
     def clocks() -> tuple[int, int]:
         return clock.now_ms(), clock.boot_ms()
 
-    return Sampler(sensor.name, make, schedule_of(sensor), sensor.timeout, shaping, put, clocks)
+    return Sampler(sensor.name, make, schedule_of(sensor), sensor.timeout, shaping, put, clocks, memory)
 
 
 def schedule_of(sensor: Sensor) -> Schedule:

@@ -17,6 +17,7 @@ import pytest
 from edged.config.config import Config
 from edged.config.reader import read
 from edged.drivers import Quantity
+from edged.drivers.bme280 import Bme280
 from edged.platforms.datacake import Datacake
 from edged.reading import Value
 from edged.sampling.schedule import Cron, Every, Never
@@ -277,6 +278,18 @@ def test_a_long_flush_interval_spares_the_card(tmp_path):
     assert often.card_bytes_per_day_offline is not None
     assert rarely.card_bytes_per_day_offline is not None
     assert often.card_bytes_per_day_offline > 8 * rarely.card_bytes_per_day_offline
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.pain("A29")
+def test_what_a_driver_remembers_is_written_at_each_read(tmp_path, monkeypatch):
+    config = load(tmp_path, SENSOR.replace("10s", "60s") + DATACAKE)
+    forgetful = work_out(config).card_bytes_per_day
+    monkeypatch.setattr(Bme280, "remembers", True)
+    remembering = work_out(config).card_bytes_per_day
+    assert forgetful is not None
+    assert remembering is not None
+    assert 1440 * 4096 < remembering - forgetful < 1440 * 40_000  # a page of SQLite's or a few
 
 
 # --- real runs

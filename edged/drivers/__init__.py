@@ -35,6 +35,12 @@ class Driver:
     quantities: ClassVar[tuple[Quantity, ...]] = ()  # empty: they come from the device
     example: ClassVar[str] = ""  # the keys of a first config, beside `driver`
 
+    # What must outlive this object and the process (a total, a baseline), as JSON has it; None: nothing yet.  It is set
+    # before the first read.  A driver that `remembers` gives it a new value in a read, or before it emits an event, and
+    # the store has that on disk before the readings are sent.
+    remembers: ClassVar[bool] = False
+    memory: Any = None
+
     def __init__(self, options: Any, timeout_s: float) -> None:
         """Takes the options and the longest that one read may take.  Does no I/O: a device may be missing."""
         self.options = options

@@ -9,6 +9,7 @@ from edged.drivers import Driver, EventDriver, Read
 from edged.errors import CorruptReply, SensorError
 from edged.reading import Reading, Value, Values
 from edged.sampling.health import Health
+from edged.sampling.memory import Memory
 from edged.sampling.schedule import Schedule
 from edged.sampling.shaping import Shaping
 
@@ -40,10 +41,12 @@ class Sampler:
         shaping: Callable[[str], Shaping | None],
         put: Put,
         clocks: Callable[[], tuple[int, int]],
+        memory: Memory | None = None,
     ) -> None:
         """`make` makes the driver, anew after each failure; `shaping` of a quantity, None: it is not wanted.
 
-        `clocks` gives the clock's time and the time since boot, both in ms.
+        `clocks` gives the clock's time and the time since boot, both in ms.  With a `memory`, which is what a driver
+        that remembers needs, readings are put through that.
         """
         self.name = name
         self.schedule = schedule
@@ -57,6 +60,7 @@ class Sampler:
         self._shaping = shaping
         self._put = put
         self._clocks = clocks
+        self._memory = memory
         self._driver: Driver | None = None
         self._read: Read | None = None
         self._moment = (0, 0)
@@ -65,7 +69,7 @@ class Sampler:
         self._again = False  # the read under way is the second try
         self._taking = threading.Lock()  # from looking at the clock until put, so that a series is in order
         self._event_bug = False  # taking the last event failed
-        self._given_up = False
+        self._given_up = False  # nothing that still comes of it is taken
 
     def begin(self, now: float) -> float | None:
         """Begins a read; returns the seconds until it can go on, None where it is over."""
@@ -83,7 +87,7 @@ class Sampler:
             if now - self._began > self.timeout_s:
                 raise SensorError(f"no complete reading within {self.timeout_s:g} s")
             if self._driver is None:
-                self._driver = self._make()
+                self._driver = self._made()
             if self._read is None:
                 self._read = self._driver.read()
             try:
@@ -98,6 +102,14 @@ class Sampler:
             if not self.health.failures:
                 log.exception("%s: a bug in its driver; please report it", self.name)
             return self._failed(SensorError(f"a bug in its driver: {type(error).__name__}"), now)
+
+    def _made(self) -> Driver:
+        if self._memory is None:
+            return self._make()
+        remembered = self._memory.recall()
+        driver = self._make()
+        driver.memory = remembered
+        return driver
 
     def _done(self, values: Values) -> None:
         self._read = None
@@ -140,8 +152,14 @@ class Sampler:
             return
         self.last = readings if whole else self.last | readings
         self.samples.update({quantity: Sample(it.value, time_ms, boot_ms) for quantity, it in readings.items()})
-        if readings:
-            self._put(list(readings.values()), time_ms - boot_ms)
+        self._store(list(readings.values()), time_ms - boot_ms)
+
+    def _store(self, readings: list[Reading], offset_ms: int) -> None:
+        if self._memory is None:
+            if readings:
+                self._put(readings, offset_ms)
+        elif self._driver is not None:  # else it is closed, and what it says now would not be remembered
+            self._memory.put(readings, offset_ms, self._driver.memory)
 
     def _failed(self, error: SensorError, now: float) -> float | None:
         """Ends the read; a reply that came damaged is worth a second try at once."""
@@ -162,6 +180,20 @@ class Sampler:
             self._driver = None  # left to the thread that hangs in it
         self.health.failed(error)
 
+    def retire(self) -> None:
+        """Another sampler takes its place: what its driver remembers is put, and nothing that still comes is taken."""
+        with self._taking:
+            self._keep()
+            self._given_up = True
+
+    def _keep(self) -> None:
+        """Puts what a driver remembers that is at its end."""
+        if not self._given_up:
+            try:
+                self._store([], 0)
+            except (TypeError, ValueError) as error:
+                log.error("%s: a bug in its driver: what it remembers cannot be kept: %s", self.name, error)
+
     def stale(self, after_s: float, boot_ms: int) -> dict[str, float]:
         """The quantities without a good sample for longer than `after_s`, and for how many s; "": all there are."""
         samples = dict(self.samples)  # at once, since the lane goes on
@@ -172,7 +204,7 @@ class Sampler:
     def close(self) -> None:
         """Lets go of the device; the next read opens it again."""
         self._read, self._listening = None, False
-        driver, self._driver = self._driver, None
+        driver = self._driver
         if driver is not None:
             try:
                 driver.close()
@@ -181,3 +213,7 @@ class Sampler:
             except Exception:
                 if not self.health.failures:
                     log.exception("%s: a bug in closing its driver; please report it", self.name)
+            with self._taking:
+                if self._driver is driver:  # else it was given up in the meantime
+                    self._keep()
+                    self._driver = None

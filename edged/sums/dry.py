@@ -8,7 +8,7 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class DryRun:
         self._flush_interval = plan.flush_interval * _DRIFT
         self._flushes = True
         self._flushing = False  # a flush will come
+        self._began = 0.0  # from when on flushes come every interval: the last one that came before its time
         self._tail = 0
         self.online = True
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -126,7 +127,8 @@ class DryRun:
 
         def put(readings: list[Reading], offset_ms: int) -> None:
             self.taken[sensor.name] += len(readings)
-            self._put(readings, offset_ms)
+            remembered = {f"sensor:{sensor.name}": self.reads[sensor.name]} if sensor.driver.remembers else {}
+            self._put(readings, offset_ms, remembered)
 
         walks = {name: Walk(sensor.driver.quantity(name), value, self._draw) for name, value in sample.items()}
         schedule = schedule_of(sensor)
@@ -147,12 +149,13 @@ class DryRun:
 
         follow(-math.inf)
 
-    def _put(self, readings: Iterable[Reading], offset_ms: int) -> None:
+    def _put(self, readings: Iterable[Reading], offset_ms: int, memory: Mapping[str, int]) -> None:
         readings = list(readings)
-        self.log.put(readings, offset_ms)
+        self.log.put(readings, offset_ms, memory)
         self._tail += len(readings)
         self.flush_later()
-        if self._tail > _LONG_TAIL and self._flushes:
+        if (memory or self._tail > _LONG_TAIL) and self._flushes:
+            self._began = self.now
             self._flush()
         for line in self.lines.values() if self.online else ():
             if line.resting and line.queue.wake.is_set():
@@ -164,11 +167,16 @@ class DryRun:
         """Lets the next flush come: there is something for it."""
         if self._flushes and not self._flushing:
             self._flushing = True
-            self.at((math.floor(self.now / self._flush_interval) + 1) * self._flush_interval, self._flush_in_turn)
+            intervals = math.floor((self.now - self._began) / self._flush_interval) + 1
+            began = self._began
+            self.at(began + intervals * self._flush_interval, lambda: self._flush_in_turn(began))
 
-    def _flush_in_turn(self) -> None:
+    def _flush_in_turn(self, began: float) -> None:
         self._flushing = False
-        self._flush()
+        if began == self._began:
+            self._flush()
+        else:  # one came before its time, and the next an interval after that
+            self.flush_later()
 
     def _flush(self) -> None:
         self._tail = 0

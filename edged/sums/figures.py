@@ -4,7 +4,8 @@ Nothing is modelled a second time: the daemon's own parts are run dry (`edged.su
 gives a few thousand readings, and what they did is scaled to a day or a month of 30 days.
 
 What cannot be known is assumed: an exchange takes 0.2 s (5 ms with this machine itself); all values pass their limits;
-a flush's phase against the sensors' grid is any; each platform says yes; events (a button, a pulse) do not happen.
+a flush's phase against the sensors' grid is any; each platform says yes; events (a button, a pulse) do not happen, but
+what a driver remembers is new at each read.
 """
 
 import contextlib
@@ -75,6 +76,7 @@ class _Outgoing:
     load: Load = field(default_factory=Load)
     drain_s: float = 0.0
     grows: float = 0.0
+    weighed: bool = True  # whether the load is known
 
 
 def work_out(config: Config, latency_s: float | None = None) -> Sums:
@@ -109,6 +111,7 @@ def _sums(config: Config, latency_s: float | None) -> Sums:
             kept_per_s[name] = offline.kept_per_s[name]
             if out[name].readings and not kept_per_s[name]:  # too rare for the run of all
                 kept_per_s |= _Stored.of(plan, Path(folder, f"of {name}"), online=False).kept_per_s
+    notes += [f"{name}: the bytes of its requests are not known here" for name, each in out.items() if not each.weighed]
     return Sums(
         readings_per_day=online.readings_per_day,
         requests_per_day=sum(each.requests for each in out.values()),
@@ -261,7 +264,8 @@ def _outgoing(plan: Plan, budget: float, folder: Path) -> _Outgoing:
     drain_s = _drain_s(plan, per_day, folder)
     share = min(1.0, DAY_S / drain_s) if drain_s else 1.0  # that the platform's limits let go
     scale = per_day * share / settled if settled else 0.0
-    return _Outgoing(per_day, line.requests * scale, line.load.times(scale), drain_s, per_day * (1 - share))
+    requests, load = line.requests * scale, line.load.times(scale)
+    return _Outgoing(per_day, requests, load, drain_s, per_day * (1 - share), line.weighed)
 
 
 def _drain_s(plan: Plan, per_day: float, folder: Path) -> float:

@@ -54,6 +54,7 @@ class Line:
         self.name = destination.name
         self.requests = 0
         self.load = Load()
+        self.weighed = True  # whether the load is that of all requests
         self.resting = False  # until there are new readings, or for a time that they may end
         self._run = run
         self._latency_s = latency_s
@@ -123,12 +124,16 @@ class Line:
 
     def exchange(self, request: Any) -> None:
         """Counts what the request would cost, and lets the sender's time pass."""
-        gap = self._now - self._last_exchange if self._last_exchange is not None else 0.0
-        self.load += wire.idle(request, self._options, gap)
-        self.load += wire.exchange(request, self._options, echoes=self._echoes)
-        self.requests += wire.requests_in(request)
-        if self._latency_s is None:
+        if wire.known(request):
+            gap = self._now - self._last_exchange if self._last_exchange is not None else 0.0
+            self.load += wire.idle(request, self._options, gap)
+            self.load += wire.exchange(request, self._options, echoes=self._echoes)
+            self.requests += wire.requests_in(request)
             local = wire.host_of(request, self._options) in _LOCAL
+        else:
+            self.requests += 1
+            self.weighed = local = False
+        if self._latency_s is None:
             self._latency_s = LOCAL_LATENCY_S if local else LATENCY_S
         self._now += self._latency_s
         self._last_exchange = self._now

@@ -55,6 +55,13 @@ class Load:
         return self.sent + self.received + self.tls + self.tcp_ip
 
 
+def known(request: Any) -> bool:
+    """Whether it is HTTP's or MQTT's; another package's platform may have a transport of its own."""
+    if isinstance(request, tuple):
+        return all(hasattr(message, key) for message in request for key in ("topic", "payload", "qos"))
+    return all(hasattr(request, key) for key in ("url", "method", "headers", "body"))
+
+
 def requests_in(request: Any) -> int:
     """What counts as requests: an HTTP request is one, of MQTT each message."""
     return len(request) if isinstance(request, tuple) else 1
