@@ -31,6 +31,9 @@ class Sizes(Protocol):
     def after(self, seq: int) -> Segment | None:
         """The first segment with a reading behind `seq`."""
 
+    def kept_letters(self, destination: str) -> tuple[int, set[int]]:
+        """How many dead letters there are, and which are in the queue again."""
+
     def in_memory(self) -> int:
         """The sequence number behind which readings are in memory only."""
 
@@ -112,10 +115,9 @@ class Keeper:
     def recount(self, queue: Queue) -> None:
         """Counts what is left of a queue in a damaged store."""
         with queue.turn:
-            missing = queue.missing()
-            if missing:
-                queue.discard(lambda position: None, missing, "lost")
-                log.error("%s: %d readings are lost to the damaged store", queue.name, missing)
+            lost = queue.recount(*self._sizes.kept_letters(queue.name))
+        if lost > 0:
+            log.error("%s: %d readings are lost to the damaged store", queue.name, lost)
 
     def _say(self, queue: Queue, counter: str, what: str) -> None:
         now, number = time.monotonic(), getattr(queue, counter)

@@ -3,11 +3,12 @@
 Where they can be neither, the store lives in memory until they can: the start, the sensors and the senders go on.
 """
 
+import contextlib
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,15 @@ class Disk:
         self.lock = threading.RLock()
         self.trouble = ""  # why nothing can be written, and what to do
         self.cap: int | None = None  # bytes that the log may take on a disk that is full
+        self._tightened = False  # and that was made less since the last commit
         self.recount = False  # readings were lost, and it has to be counted whose
         self.torn = False  # states may be lost
         self._files: Files | None = None
         self._frozen: Frozen | None = None
+        self._unreadable = False  # not even that, and it has been said
         self._hold: Lock | None = None
         self._damaged: set[int] = set()  # keys of segments that cannot be read, and are to be set aside
+        self._damaged_letters: set[int] = set()  # to be deleted
         self._suspected: sqlite3.Error | None = None  # damage that was met
         self._reopened = False
         self._said = False  # that there is trouble
@@ -49,15 +53,15 @@ class Disk:
             self._open()
         except (OSError, sqlite3.Error) as error:
             self._cannot(error)
-            try:
-                self._frozen = Frozen(folder)
-            except OSError as unreadable:
-                log.error("%s cannot be read either: %s", folder, unreadable)
+            self._freeze()
         if why := volatile(folder.resolve(), _mountinfo()):
             log.warning("%s: what is queued does not outlive a reboot; name another state_dir", why)
 
     def _open(self) -> None:
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if self._hold and not self._hold.is_in(self.folder):  # it is another disk
+            self._hold.release()
+            self._hold, self._noted = None, False
         self._hold = self._hold or Lock(self.folder)
         opened = open_files(self.folder, self._hold)
         try:
@@ -69,8 +73,16 @@ class Disk:
         self._files, self._frozen = opened.files, None
         self.recount |= opened.damaged
         self.torn |= opened.damaged
-        self.cap = None
         self.keep_room()
+
+    def _freeze(self) -> None:
+        """What cannot be opened is read without."""
+        try:
+            self._frozen = Frozen(self.folder)
+        except OSError as error:
+            if not self._unreadable and not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                log.error("%s cannot be read either: %s", self.folder, error)
+            self._unreadable = True
 
     @property
     def readable(self) -> bool:
@@ -104,17 +116,14 @@ class Disk:
             files = self._usable()
             while True:
                 try:
-                    return files.log.after(seq)
+                    with self._met():
+                        return files.log.after(seq)
                 except DamagedSegment as error:
                     seq = files.log.cursor
                     if seq not in self._damaged:
                         self._damaged.add(seq)
                         self.recount = True
                         log.error("a segment of the store is damaged and set aside: %s", error, extra={"segment": seq})
-                except sqlite3.Error as error:
-                    if is_damage(error):
-                        self._suspected = error  # to be mended by the next flush
-                    raise StoreUnusable(f"{self.folder}: {error}") from error
 
     def key_after(self, seq: int) -> int | None:
         """The last sequence number of the segment that holds the first reading behind `seq`."""
@@ -133,12 +142,31 @@ class Disk:
             return
         last = 0
         while True:
-            with self.lock:
+            with self.lock, self._met():
                 page = self._files.letters.of(destination, last, retry=retry) if self._files else []
-            yield from page
+            yield from (letter for letter in page if self._is_whole(letter))
             if not page:
                 return
             last = page[-1].id
+
+    def _is_whole(self, letter: DeadLetter) -> bool:
+        with self.lock:
+            whole = letter.is_whole()
+            if not whole and letter.id not in self._damaged_letters:
+                self._damaged_letters.add(letter.id)
+                self.recount = True
+                log.error("%s: a dead letter is damaged, and deleted: number %d", letter.destination, letter.id)
+        return whole
+
+    @contextlib.contextmanager
+    def _met(self) -> Iterator[None]:
+        """Damage that is met is mended by the next flush.  Raises StoreUnusable instead of sqlite3.Error."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if is_damage(error):
+                self._suspected = error
+            raise StoreUnusable(f"{self.folder}: {error}") from error
 
     def size(self) -> int:
         """Bytes on disk of all of the store's files."""
@@ -155,15 +183,18 @@ class Disk:
         """All of it or nothing.  Raises StoreUnusable, sqlite3.Error, OSError; `recover` says what to do then."""
         with self.lock:
             files = self._usable()
-            damaged = set(self._damaged)
+            damaged, letters = set(self._damaged), set(self._damaged_letters)
+            changes.settled_letters += letters
             files.commit(changes, damaged)
             self._damaged -= damaged
+            self._damaged_letters -= letters
+            self._tightened = False
             if not self._noted and self._hold:
                 self._hold.written()
                 self._noted = True
             self._well()
             try:
-                files.shrink()
+                files.shrink(full=self.cap is not None)
             except sqlite3.Error as error:
                 log.debug("no disk space could be given back: %s", error)
 
@@ -190,9 +221,19 @@ class Disk:
                 self._usable().touch()
             except (OSError, sqlite3.Error) as error:
                 self._cannot(error)
+                if self._files is None:
+                    self._freeze()
                 raise StoreUnusable(self.trouble) from error
             self.trouble = ""  # that it is over is said with the next commit
             return True
+
+    def refuse(self, error: StoreUnusable) -> None:
+        """What is there cannot be used yet; where it is damaged, the next flush mends it."""
+        with self.lock:
+            if self._suspected is None and self._files:
+                self._files.close()
+                self._files = None
+                self._cannot(error)
 
     def try_at_once(self) -> None:
         """The next try does not wait: it is the last one."""
@@ -207,31 +248,41 @@ class Disk:
     def keep_room(self) -> None:
         """Keeps the reserve; where it could be made again, the disk is not full any more."""
         with self.lock:
-            if self._files and self._files.keep_reserve() and self.cap is not None:
-                log.error("the disk of %s has room again", self.folder)
+            if self._files and self._files.keep_reserve():
+                if self.cap is not None:
+                    log.error("the disk of %s has room again", self.folder)
                 self.cap = None
+            elif self._files and self.cap is not None:
+                with contextlib.suppress(OSError):
+                    self.cap = max(self.cap, self._files.room())
 
-    def recover(self, error: Exception, taken: int) -> bool:
+    def recover(self, error: Exception, taken: Callable[[], int]) -> bool:
         """What can be done at once about a commit that failed; True: try again.  `taken`: bytes of the log."""
         with self.lock:
             if self._files is None:
                 return False
             try:
                 if is_full(error):
-                    self._make_room(taken)
-                    return True
-                if is_damage(error):
+                    if self._make_room(taken):
+                        return True
+                elif is_damage(error):
                     self._files.close()
-                    self._files = salvage(self.folder, error)
+                    self._files = None
                     self.recount = self._reopened = True
+                    self._files = salvage(self.folder, error)
                     return True
             except (OSError, sqlite3.Error) as another:
                 error = another
             self._cannot(error)
+            if self._files is None:
+                self._freeze()
             return False
 
-    def _make_room(self, taken: int) -> None:
-        """What is set aside goes first, then the reserve, then there is a bound, and that gets tighter."""
+    def _make_room(self, taken: Callable[[], int]) -> bool:
+        """What is set aside goes first, then the reserve, then there is a bound, and that gets tighter, once.
+
+        False: others have taken all; dropping yet more would not help.
+        """
         if self.cap is None:
             log.error(
                 "the disk of %s is full: the oldest readings are lost as new ones come; make room on it", self.folder
@@ -239,9 +290,14 @@ class Disk:
         if forget_damaged(self.folder, keep=0):
             log.error("%s: what was set aside of damaged stores is deleted, to make room", self.folder)
         if self._usable().give_up_reserve():
-            self.cap = taken
+            self.cap = taken()
+        elif self._tightened:
+            return False
         else:
-            self.cap = int(min(taken, self.cap or taken) * _TIGHTER)
+            self._tightened = True
+            bound = taken()
+            self.cap = int((bound if self.cap is None else min(bound, self.cap)) * _TIGHTER)
+        return True
 
     def _cannot(self, error: Exception) -> None:
         why = explain(self.folder, error)

@@ -26,9 +26,10 @@ LOCK = "lock"
 RESERVE = "reserve"
 RESERVE_BYTES = 3 * 1024 * 1024  # twice what the write-ahead log takes, and 1 MiB
 SIDES = ("", "-wal", "-shm", "-journal")
+_TABLES = {"queue_log", "dict_state", "dead_letters"}
 
-# A file that has so much to give back is made anew, where that is little work.
-_SHRINK_FREE = 4 * 1024 * 1024
+# A file that has so much to give back is made anew, where that is little work: the second, on a disk that is full.
+_SHRINK_FREE = (4 * 1024 * 1024, 1024 * 1024)
 _SHRINK_USED = 16 * 1024 * 1024
 
 
@@ -67,7 +68,7 @@ class Files:
         self.connection = connect(folder)
         try:
             tables = {row[0] for row in self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            version = self._version(bool(tables))
+            version = self._version(tables)
             with self.connection.group():
                 self.states = StateTable(self.connection, folder)
                 if version < VERSION and "queue_log" in tables:
@@ -77,16 +78,20 @@ class Files:
                 if version < VERSION:
                     self.connection.execute(f"PRAGMA application_id = {APPLICATION}")
                     self.connection.execute(f"PRAGMA user_version = {VERSION}")
+            for ask in (self.log.last, self.letters.last, self.states.read):  # as each start does: damage shows here
+                ask()
         except BaseException:
             self.connection.close()
             raise
 
-    def _version(self, used: bool) -> int:
+    def _version(self, tables: set[str]) -> int:
         """The version mark; 0 for a new database and for those made before there was a mark."""
         application = self.connection.execute("PRAGMA application_id").fetchone()[0]
         version: int = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if application == APPLICATION and version > VERSION:
             raise NewerStore(str(version))
+        if tables and not tables & _TABLES:
+            raise DamagedStore("its tables are not those of a store")
         if application not in (0, APPLICATION) or (version < 1 and application) or (version and not application):
             raise DamagedStore(f"its version mark is {application:#x}, {version}")
         return version
@@ -127,14 +132,14 @@ class Files:
         with self.connection.group():
             self.connection.execute(f"PRAGMA user_version = {VERSION}")
 
-    def shrink(self) -> None:
-        """Gives disk space back after a long outage has drained.  Raises sqlite3.Error."""
+    def shrink(self, *, full: bool) -> None:
+        """Gives disk space back after a long outage has drained; `full`: the disk lacks it.  Raises sqlite3.Error."""
         page, pages, free = (
             self.connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_size", "page_count", "freelist_count")
         )
         used = (pages - free) * page
-        if free * page >= max(_SHRINK_FREE, 4 * used) and used <= _SHRINK_USED:
+        if free * page >= max(_SHRINK_FREE[full], 4 * used) and used <= _SHRINK_USED:
             self.connection.execute("PRAGMA temp_store = MEMORY")
             self.log.shrink_disk_usage()
             self.connection.execute("PRAGMA wal_checkpoint")
@@ -153,6 +158,10 @@ class Files:
         except OSError:
             return False
         return True
+
+    def room(self) -> int:
+        """Bytes that the log may take on a disk that has no room for a reserve; less so much is left for a commit."""
+        return (self.folder / FILE).stat().st_size + free_bytes(self.folder) - RESERVE_BYTES
 
     def give_up_reserve(self) -> bool:
         """Frees the reserve; False where there is none."""
@@ -221,6 +230,13 @@ class Lock:
         give_to_owner(folder / LOCK)
         self.torn = b"written" in os.pread(self._file, 100, 0)  # the last one wrote, and came to no clean end
         self._say(f"{os.getpid()}\n")
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether it holds the folder that is there now."""
+        try:
+            return os.path.samestat(os.fstat(self._file), (folder / LOCK).stat())
+        except OSError:
+            return False
 
     def written(self) -> None:
         """Notes that something was committed: from now on the write-ahead log is part of the store."""

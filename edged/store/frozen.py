@@ -22,6 +22,7 @@ class Frozen:
         self._from = 0  # the number behind which `_segments` are all there is, up to their end
         self._last = 0
         self.states: dict[str, Any] = {}
+        next(folder.iterdir(), None)  # OSError: a folder that is not there may be on a disk that comes later
         if self._path.exists():
             for row in rows(self._path):
                 if (segment := segment_of(row)) is not None:
@@ -71,6 +72,7 @@ def state_in(row: Row) -> tuple[str, Any] | None:
 
 def letter_in(row: Row) -> tuple[DeadLetter, bool] | None:
     """The dead letter that a row holds, and whether it is in a queue again; None for other rows."""
-    if [type(value) for value in row.values[1:8]] != [str, str, int, str, str, str, int] or len(row.values) > 9:
+    if not 8 <= len(row.values) <= 9:
         return None
-    return DeadLetter(row.rowid, *row.values[1:8]), row.values[8:] == (1,)  # type: ignore[arg-type]  # looked at above
+    letter = DeadLetter(row.rowid, *row.values[1:8])  # type: ignore[arg-type]  # looked at below
+    return (letter, row.values[8:] == (1,)) if letter.is_whole() else None

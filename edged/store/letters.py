@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from edged.reading import Entry
+from edged.reading import Entry, Value
 
 # The sequence numbers of dead letters that are in a queue again: below those of all readings, and in their own order.
 AGAIN = -(1 << 62)
@@ -34,6 +34,15 @@ class DeadLetter(NamedTuple):
         """The letter of a reading."""
         value, texts = json.dumps(entry.value), (_storable(reason), _storable(response))
         return cls(number, destination, entry.series, entry.time_ms, value, *texts, refused_at_ms)
+
+    def is_whole(self) -> bool:
+        """Whether it can be what `of` made."""
+        if [type(value) for value in self] != [int, str, str, int, str, str, str, int]:
+            return False
+        try:
+            return isinstance(json.loads(self.value), Value)
+        except ValueError:
+            return False
 
     def entry(self) -> Entry:
         """The reading, as it is given out again."""

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _LONG_TAIL = 5  # segments; then a flush comes before the interval is over
 _TRIES = 5  # of one flush, as room is made on a full disk
 _MEMORY_BYTES = 4 * 1024 * 1024  # of packed readings, while the disk cannot be written
+_FULL_BYTES = 1024 * 1024  # and while it is full: what can then be written in the room that is kept
 _LETTERS = 10_000  # dead letters in memory, while the disk cannot be written
 _USUAL = Bounds()
 _RECENT = 8  # segments kept unpacked, for senders that are close behind the tail
@@ -73,7 +74,7 @@ class Log:
         self._withheld: deque[int] = deque()  # first readings of puts that must be on disk before they are sent
         self._recent: deque[Segment] = deque(maxlen=_RECENT)
         self._keeper = Keeper(self, boot_id)
-        self.registry = Registry(self, self.disk, keep_removed_s)
+        self.registry = Registry(self, self.disk, keep_removed_s, now_ms())
         self._written = self.registry.last()  # the last sequence number on disk, or about to be
         self._next = self._written + 1
         self._closed = self._written  # the last one of the runs that the flush under way has closed
@@ -132,7 +133,7 @@ class Log:
             for _ in range(_TRIES):
                 try:
                     if self.disk.try_again():
-                        self.registry.join()
+                        self._join()
                     self._tend()
                     if self._write():
                         self.disk.keep_room()
@@ -140,10 +141,18 @@ class Log:
                 except StoreUnusable:
                     break
                 except (sqlite3.Error, OSError) as error:
-                    if not self.disk.recover(error, self._taken()):
+                    if not self.disk.recover(error, self._taken):
                         break
             self._hold_on()
             raise StoreUnusable(self.trouble or f"{self.folder}: the disk is full")
+
+    def _join(self) -> None:
+        """The disk is open again."""
+        try:
+            self.registry.join()
+        except StoreUnusable as error:
+            self.disk.refuse(error)
+            raise
 
     def _close_runs(self) -> None:
         """Makes segments of what somebody needs of the tail."""
@@ -164,7 +173,7 @@ class Log:
         now_ms, boot_ms = self._now_ms(), self._boot_ms()
         for queue in self.queues.values():
             self._keeper.by_age(queue, now_ms, boot_ms)
-            if self.tail.waiting:
+            if self.tail.waiting or queue.full:
                 self._keeper.by_size(queue, self.disk.cap)
         self.registry.forget_removed()
 
@@ -212,7 +221,7 @@ class Log:
         try:
             self._write(changes)
         except (sqlite3.Error, OSError) as error:
-            self.disk.recover(error, self._taken())
+            self.disk.recover(error, self._taken)
             raise StoreUnusable(f"it could not be written: {error}; try again") from error
 
     def _let_go(self, last: int) -> None:
@@ -225,11 +234,12 @@ class Log:
 
     def _hold_on(self) -> None:
         """Nothing can be written: what is in memory is packed, and kept within a bound."""
+        bound = _MEMORY_BYTES if self.disk.cap is None else _FULL_BYTES
         while True:
             with self.lock:
                 waiting = list(self.tail.waiting)
                 self._let_go(self._next - 1)
-            if sum(segment.pack() for segment in waiting) <= _MEMORY_BYTES:
+            if sum(segment.pack() for segment in waiting) <= bound:
                 break
             for queue in self.queues.values():
                 self._keeper.out_of_memory(queue, waiting[0])
@@ -322,6 +332,11 @@ class Log:
                     if segment is None:
                         break
                     at = segment.last
+            for queue in self.queues.values():
+                with queue.turn:
+                    dead, again = self.kept_letters(queue.name)
+                    if (dead, len(again)) != (queue.dead, queue.again):
+                        self.disk.recount = True  # dead letters are not there
         except StoreUnusable:
             pass  # the disk knows, and the next flush mends it
         self._soon.set()
@@ -333,9 +348,18 @@ class Log:
 
         Takes the place of its queue that is open, if one is: so nothing that comes in between is missed.
         """
+        try:
+            return self._open_queue(name, choice, bounds)
+        except StoreUnusable:
+            self.flush()  # mends the damage that was met
+            return self._open_queue(name, choice, bounds)
+
+    def _open_queue(self, name: str, choice: Choice, bounds: Bounds) -> Queue:
         old = self.registry.queues.get(name)
         # No flush goes by a queue that is not counted yet.
         with self.flushing, old.turn if old else contextlib.nullcontext(), self.disk.lock:
+            if old and old.choice != choice:
+                self._keeper.recount(old)  # what is lost, before it is counted by another choice
             return self.registry.open(name, choice, bounds, lambda: self._next - 1)
 
     def close_queue(self, queue: Queue, *, removed: bool) -> None:
@@ -366,6 +390,14 @@ class Log:
         with self.lock:
             letters = [letter for letter in self._letters if letter.destination == destination]
         yield from letters
+
+    def kept_letters(self, destination: str) -> tuple[int, set[int]]:
+        """How many dead letters of a destination there are, and the numbers of those in its queue again.
+
+        Exact with its turn held.  Raises StoreUnusable.
+        """
+        dead = len({letter.id for letter in self.dead_letters(destination)})
+        return dead - self.registry.surplus(destination), {entry.seq for entry in self.retried(destination)}
 
     # --- life
 

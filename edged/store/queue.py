@@ -140,6 +140,7 @@ class Queue:
             if self.open and wanted:
                 self.dropped += 1
                 self._refused += 1
+                self._log.settled(0)  # the count is to be right after a kill, too
 
     # --- looking through it
 
@@ -338,6 +339,24 @@ class Queue:
         with self._log.lock:
             queued, upto = self.queued, self.counted
         return queued - self.again - self.owed_in(self.position.lowest, upto)
+
+    def recount(self, dead: int, again: Collection[int]) -> int:
+        """Counts as lost what is not there any more; returns how many readings that is.
+
+        `dead` letters are there, and those numbers of the ones that are in the queue again.  Called with the turn held.
+        Raises StoreUnusable.
+        """
+        lost = self.dead - dead + self.again - len(again)
+        with self._log.lock:
+            gone = [e.seq for e in self._taken if e.seq < 0 and e.seq not in again and e.seq not in self._fallen]
+            self._fallen.update(dict.fromkeys(gone, "lost"))
+            self.queued += len(again) - self.again
+            self.dead, self.again = dead, len(again)
+        missing = self.missing()
+        self.discard(lambda position: None, missing, "lost")
+        with self._log.lock:
+            self.lost = max(0, self.lost + lost)  # less, where what could not be read is there again
+        return lost + missing
 
     def discard_again(self, entries: Collection[Entry]) -> None:
         """Takes dead letters away that are in the queue again.  Called with the turn held."""

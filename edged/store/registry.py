@@ -21,15 +21,18 @@ from edged.store.tail import Ranges, union
 log = logging.getLogger(__name__)
 
 _MEMORY = "memory:"  # prefix of what drivers and platforms remember
-# Where it cannot be read what the store holds, numbers begin behind all that it could hold.
+# Where it cannot be read what the store holds, numbers begin behind all that it could hold: for each second of the
+# clock higher, since what had such numbers may be in the store by the next time.
 _UNKNOWN = 1 << 52
+_A_SECOND = 1 << 25
 
 
 class Registry:
     """The destinations by name, and the memories by owner."""
 
-    def __init__(self, reads: Reads, disk: Disk, keep_removed_s: float) -> None:
+    def __init__(self, reads: Reads, disk: Disk, keep_removed_s: float, now_ms: int) -> None:
         """Loads what the store has."""
+        self._last_unknown = _UNKNOWN + now_ms // 1000 * _A_SECOND
         self.queues: dict[str, Queue] = {}
         self._reads = reads
         self._disk = disk
@@ -62,15 +65,22 @@ class Registry:
         bounds = Bounds(*kept.get("bounds", ()))
         queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), bounds, kept)
         if name in self.queues:
-            self.queues[name].join(queue, _UNKNOWN - 1)
+            if missing := queue.missing():  # it was damaged while it could not be read
+                queue.discard(lambda position: None, missing, "lost")
+                log.error("%s: %d readings are lost to the damaged store", name, missing)
+            self.queues[name].join(queue, self._last_unknown)
         else:
             self.queues[name] = queue
 
     def last(self) -> int:
         """The last sequence number that was given."""
         if not self._known:
-            return _UNKNOWN - 1
+            return self._last_unknown
         return max([self._disk.last(), *(queue.counted for queue in self.queues.values())])
+
+    def _last_on_disk(self, states: dict[str, Any]) -> int:
+        counted = (kept.get("counted") for kept in states.values() if isinstance(kept, dict))
+        return max([self._disk.last(), *(number for number in counted if isinstance(number, int))])
 
     def join(self) -> None:
         """The disk is open again: what it holds and what has come in memory become one.  Raises StoreUnusable.
@@ -78,9 +88,14 @@ class Registry:
         Called without the log's lock.
         """
         if not self._known:
-            if self._disk.last() >= _UNKNOWN:
-                raise StoreUnusable(f"{self._disk.folder}: it was unreadable once before; it is read at the next start")
-            self._load(self._disk.states())
+            states = self._disk.states()
+            if self._last_on_disk(states) > self._last_unknown:  # by a clock that is behind
+                raise StoreUnusable("it has what came when it was unreadable before; it is read at the next start")
+            at = 0
+            while (segment := self._disk.after(at)) is not None:  # before anything is changed: it may be damaged
+                at = segment.last
+            self._torn |= self._disk.torn
+            self._load(states)
             self._known = True
         with self._reads.lock:
             self._kept = dict.fromkeys(self._kept)  # whatever is there, all is written anew, and what is gone deleted
@@ -99,7 +114,12 @@ class Registry:
                 old.over = True
         queue = Queue(name, self._reads, choice, bounds, kept | {"open": True, "removed": False, "removed_h": 0})
         queue.active = True
-        queue.count()
+        try:
+            queue.count()
+        except StoreUnusable:
+            if old:
+                old.over = False
+            raise
         with self._reads.lock:
             queue.count()  # what has come in the meantime, all of it in memory
             self.queues[name] = queue
@@ -164,6 +184,10 @@ class Registry:
                 queue.dropped += over
                 self._surplus[queue.name] = self._surplus.get(queue.name, 0) + over
         return dict(self._surplus)
+
+    def surplus(self, destination: str) -> int:
+        """How many of a destination's dead letters are dropped and still on disk."""
+        return self._surplus.get(destination, 0)
 
     def lose_letters(self, letters: list[DeadLetter]) -> None:
         """Dead letters that could not be written are lost."""

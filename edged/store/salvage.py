@@ -1,6 +1,7 @@
 """Opens the store whatever is done to its files: what is newer or damaged is set aside, and what is whole is saved."""
 
 import logging
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from edged.store.files import (
     RESERVE,
+    RESERVE_BYTES,
     SIDES,
     DamagedStore,
     Files,
@@ -20,6 +22,7 @@ from edged.store.files import (
 )
 from edged.store.frozen import letter_in, segment_of, state_in
 from edged.store.pages import Row, rows
+from edged.store.place import free_bytes, give_to_owner
 from edged.store.position import Position
 from edged.store.segment import Segment
 from edged.store.tables import DESTINATION, FILE
@@ -27,8 +30,9 @@ from edged.store.tables import DESTINATION, FILE
 log = logging.getLogger(__name__)
 
 _ASIDE = "damaged-"
+_DRAFT = "salvaged"  # folder of the new database, until it takes the place of the damaged one
 _ASIDE_KEPT = 2
-_BATCH = 50  # segments in one commit
+_BATCH_BYTES = 256 * 1024  # of segments in one commit
 _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
@@ -42,13 +46,18 @@ class Opened(NamedTuple):
 def open_files(folder: Path, lock: Lock) -> Opened:
     """Opens the store, or makes it.  Raises sqlite3.Error or OSError where it cannot be written at all."""
     path = folder / FILE
+    _finish(folder)
     gone = lock.existed and not path.exists()
     emptied = path.exists() and path.stat().st_size == 0
+    wal = path.with_name(path.name + "-wal")
     if gone or emptied:
         what = "is gone" if gone else "was empty"
+        if _wal_is_whole(wal):  # SQLite would delete it; and it may hold all there was
+            path.touch(mode=0o640)
+            return Opened(salvage(folder, DamagedStore(f"{path} {what}")), damaged=True)
         log.error("%s %s; a new one was begun: what was queued there is lost", path, what)
-    elif lock.torn and not _wal_is_whole(path.with_name(path.name + "-wal")):
-        log.error("%s-wal is gone or no log of SQLite's: what was stored last before the end may be lost", path)
+    elif lock.torn and not _wal_is_whole(wal):
+        log.error("%s is gone or no log of SQLite's: what was stored last before the end may be lost", wal)
     try:
         try:
             return Opened(Files(folder), gone or emptied)
@@ -77,41 +86,93 @@ def _wal_is_whole(wal: Path) -> bool:
     try:
         with wal.open("rb") as file:
             return file.read(4) in _WAL_MAGIC
-    except OSError:
+    except FileNotFoundError:
         return False
 
 
 def salvage(folder: Path, error: Exception) -> Files:
-    """Sets the damaged database aside and makes a new one of what is whole.  Raises sqlite3.Error, OSError."""
-    aside = set_aside(folder, f"{_ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    files = Files(folder)
-    readings = letters = 0
+    """Makes a new database of what is whole, and sets the damaged one aside.  Raises sqlite3.Error, OSError.
+
+    Until the new one is complete the damaged one stays where it is: whatever ends this, it is begun anew.
+    """
+    forget_damaged(folder, keep=_ASIDE_KEPT - 1)
+    if free_bytes(folder) < RESERVE_BYTES:
+        (folder / RESERVE).unlink(missing_ok=True)
+    draft = folder / _DRAFT
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o750)
+    give_to_owner(draft)
+    files = Files(draft)
     try:
-        letters, lowest = _save_small(aside, files)
-        for batch in _batches(aside, lowest):
-            with files.connection.group():
-                for segment, bytes_before in batch:
-                    files.log.append(segment, bytes_before)
-            readings += sum(segment.last - segment.first + 1 for segment, _ in batch)
+        letters, lowest = _save_small(folder / FILE, files)
+        readings, room = _save_segments(folder, files, lowest)
     finally:
-        log.error(
-            "the store was damaged (%s): %d readings and %d dead letters were saved into a new one;"
-            " the old file is kept as %s, to be looked at or deleted",
-            error,
-            readings,
-            letters,
-            aside,
-        )
-    forget_damaged(folder, keep=_ASIDE_KEPT)
-    return files
+        files.close()
+    aside = set_aside(folder, f"{_ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    _finish(folder)
+    log.error(
+        "the store was damaged (%s): %d readings and %d dead letters were saved into a new one%s;"
+        " the old file is kept as %s, to be looked at or deleted",
+        error,
+        readings,
+        letters,
+        "" if room else ", for more the disk has no room",
+        aside,
+    )
+    return Files(folder)
 
 
-def _save_small(aside: Path, files: Files) -> tuple[int, int]:
+def _finish(folder: Path) -> None:
+    """Puts a draft in the place of the database that was set aside; where there is one still, it was not complete."""
+    draft = folder / _DRAFT
+    if (draft / FILE).exists() and not (folder / FILE).exists():
+        for side in reversed(SIDES):
+            if (path := draft / (FILE + side)).exists():
+                path.rename(folder / path.name)
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _save_segments(folder: Path, files: Files, lowest: int) -> tuple[int, bool]:
+    """Saves the segments that may be needed; returns the number of readings, and whether there was room for all."""
+    readings = 0
+    for batch in _batches(folder / FILE, lowest):
+        while not _saved(batch, files):
+            if not _make_room(folder):
+                return readings, False
+        readings += sum(segment.last - segment.first + 1 for segment, _ in batch)
+    return readings, True
+
+
+def _saved(batch: list[tuple[Segment, int]], files: Files) -> bool:
+    """Saves the segments, unless the disk is full."""
+    try:
+        with files.connection.group():
+            for segment, bytes_before in batch:
+                files.log.append(segment, bytes_before)
+    except sqlite3.Error as error:
+        if is_full(error):
+            return False
+        raise
+    return True
+
+
+def _make_room(folder: Path) -> bool:
+    """Gives up what can be done without; False where there is nothing."""
+    if forget_damaged(folder, keep=0):
+        return True
+    try:
+        (folder / RESERVE).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _save_small(damaged: Path, files: Files) -> tuple[int, int]:
     """Saves states and dead letters; returns the number of these, and up to where nobody needs the log."""
     states: dict[str, Any] = {}
     letters = 0
     with files.connection.group():
-        for row in _rows(aside):
+        for row in _rows(damaged):
             if (found := state_in(row)) is not None:
                 states[found[0]] = _later(states.get(found[0]), found[1])
             elif (letter := letter_in(row)) is not None:
@@ -125,16 +186,18 @@ def _save_small(aside: Path, files: Files) -> tuple[int, int]:
         return letters, 0
 
 
-def _batches(aside: Path, lowest: int) -> Iterator[list[tuple[Segment, int]]]:
+def _batches(damaged: Path, lowest: int) -> Iterator[list[tuple[Segment, int]]]:
     """The segments that may be needed, with what there was before each of them."""
-    batch = []
-    for row in _rows(aside):
+    batch: list[tuple[Segment, int]] = []
+    size = 0
+    for row in _rows(damaged):
         if (segment := segment_of(row)) is not None and segment.last > lowest:
             before = row.values[3] if len(row.values) > 3 else None
             batch.append((segment, before if isinstance(before, int) else 0))
-        if len(batch) == _BATCH:
+            size += segment.size
+        if size >= _BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
     yield batch
 
 

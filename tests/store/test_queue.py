@@ -192,7 +192,7 @@ def test_a_long_log_is_counted_by_its_headers(tmp_path, unpacked):
     unpacked.clear()
     queue = log.open_queue("web", ALL)
     assert queue.queued == 20_000 - 19  # up to the tenth a.x nothing is owed
-    assert unpacked == [1]
+    assert set(unpacked) == {1}
     abandon(log)
 
 
