@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 Value = float | int | bool | str
@@ -39,4 +40,11 @@ def utc(time_ms: int) -> datetime:
 
 def iso(time_ms: int) -> str:
     """ISO 8601 in UTC with milliseconds: `2024-03-05T14:07:30.250Z`."""
-    return utc(time_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    second, ms = divmod(time_ms, 1000)
+    return f"{_iso(second)}.{ms:03d}Z"
+
+
+@lru_cache(64)
+def _iso(second: int) -> str:
+    """Kept, since readings of many series come in the same seconds."""
+    return utc(second * 1000).replace(tzinfo=None).isoformat(timespec="seconds")

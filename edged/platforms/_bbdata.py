@@ -12,7 +12,7 @@ from edged.options import option
 from edged.outcome import Outcome, Parked, Permanent
 from edged.platforms import Item
 from edged.platforms._value import as_type, text
-from edged.reading import Value, utc
+from edged.reading import Value, iso
 from edged.secret import Secret, plain
 
 EARLIEST_MS = int(datetime(2016, 1, 1, tzinfo=UTC).timestamp() * 1000)  # older times are no times over there
@@ -41,7 +41,7 @@ def measure(item: Item) -> dict[str, Any]:
 
 def timestamp(time_ms: int) -> str:
     """`2024-03-05T14:07:30.250`."""
-    return utc(time_ms).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return iso(time_ms).removesuffix("Z")
 
 
 def check_object(target: Object) -> list[tuple[str, str]]:

@@ -32,6 +32,8 @@ def verdict(reply: Reply, count: int, *, refuses_in_json: bool) -> Outcome | Non
     Where the platform `refuses_in_json`, a refusal in any other text is not its own, so the url is wrong or something
     stands in between; it buries nothing.  An empty one says nothing either way: the status counts.
     """
+    if 200 <= reply.status < 300 and not reply.is_html:
+        return None
     said = f"HTTP {reply.status}" + (f": {reply.excerpt}" if reply.body else "")
     if reply.status == TOO_LARGE:  # mostly a proxy's, as a page; fewer readings pass, and a single one never will
         return Permanent(said, response(reply)) if count == 1 else Isolate(said)
@@ -44,8 +46,6 @@ def verdict(reply: Reply, count: int, *, refuses_in_json: bool) -> Outcome | Non
             return Parked(f"{said} (a redirect); check url")
         case status if status in PARKED:
             return Parked(f"{said}; check url, proxy, credentials and identifiers")
-        case status if 200 <= status < 300:
-            return None
         case _ if PLAIN_TO_TLS in reply.body:
             return Parked(f"{said}; check url: https")
         case _ if refuses_in_json and reply.body and parsed(reply.body) is None:

@@ -10,6 +10,8 @@ def as_type(value: Value, wanted: str | None) -> Value:
             return value
         case "string":
             return text(value)
+        case "float" if isinstance(value, float):
+            return value
         case "bool" if isinstance(value, bool):
             return value
         case "int" if isinstance(value, int):

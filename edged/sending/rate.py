@@ -11,13 +11,13 @@ class Rate:
     def __init__(self) -> None:
         self._counts: deque[tuple[int, int]] = deque(maxlen=_WINDOW_S)  # (second, how many)
 
-    def count(self, now_ms: int) -> None:
-        """One more."""
+    def count(self, now_ms: int, more: int = 1) -> None:
+        """So many more."""
         second = now_ms // 1000
         if self._counts and self._counts[-1][0] == second:
-            self._counts[-1] = (second, self._counts[-1][1] + 1)
+            self._counts[-1] = (second, self._counts[-1][1] + more)
         else:
-            self._counts.append((second, 1))
+            self._counts.append((second, more))
 
     def per_second(self, now_ms: int) -> float:
         """Of the minute that ends now."""

@@ -18,7 +18,7 @@ from edged.platforms import Platform, Transport, Wire
 from edged.reading import Entry
 from edged.secret import Secret, redact, within
 from edged.sending.backoff import Backoff
-from edged.sending.batch import Parcel, Selection
+from edged.sending.batch import Lanes, Parcel, Selection
 from edged.sending.mapping import Mapping
 from edged.sending.status import Status
 from edged.store.queue import Queue
@@ -26,7 +26,7 @@ from edged.store.queue import Queue
 log = logging.getLogger(__name__)
 
 PARKED_S = 3600.0  # what is parked is tried again so often
-_TAKE = 10_000  # readings looked at for one request; far more than any request holds
+_TAKE = 10_000  # readings looked at for one request where some merge; far more than any request holds
 _BUG_S = 60.0
 _ABANDON_S = 1.0
 _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
@@ -53,10 +53,12 @@ class Sender:
         self.queue = queue
         self._platform = platform
         self._mapping = mapping
+        self._lanes = Lanes(platform, mapping.target)
         self._wire = wire
         self._backoff = backoff
         most = platform.limits.readings
         self._limits = replace(platform.limits, readings=min(batch_size or most, most))
+        self._take = self._limits.readings if self._limits.resolution_ms == 1 else _TAKE
         self._monotonic = monotonic
         self._now_ms = now_ms
         self._on_outcome = on_outcome
@@ -146,7 +148,7 @@ class Sender:
         else:
             self._last_request = self._monotonic()
             for parcel in parcels:
-                self._written[self._place(parcel)] = self._last_request
+                self._written[parcel.place] = self._last_request
             self._apply(parcels, outcomes, answered=True)
         return 0.0
 
@@ -157,14 +159,9 @@ class Sender:
             return early
         self._held = {series: until for series, until in self._held.items() if until > now}
         selection = Selection(
-            self._platform,
-            self._limits,
-            self._mapping.target,
-            lambda place: self._free_at(place) - now,
-            self._sent_slots,
-            self._now_ms(),
+            self._lanes, self._limits, lambda place: self._free_at(place) - now, self._sent_slots, self._now_ms()
         )
-        self.queue.take(_TAKE, blocked=self._held, fits=selection.fits)
+        self.queue.take(self._take, blocked=self._held, fits=selection.fits)
         for entry in selection.late:
             self.queue.settle(entry, merged=True)
         self._more = selection.more
@@ -177,17 +174,16 @@ class Sender:
         self.status.rests(waiting=bool(waits))
         return max(0.001, min(waits, default=math.inf))
 
-    def _place(self, parcel: Parcel) -> object:
-        return self._platform.place(self._platform.options, parcel.item.target)
-
     def _free_at(self, place: object) -> float:
         """When the platform takes the next write to a place.  At a start every place counts as just written."""
         interval = self._limits.target_interval
         return self._written.get(place, self._started) + interval if interval else 0.0
 
     def _pacing(self, parcels: list[Parcel], now: float) -> float:
-        free = [self._free_at(self._place(parcel)) for parcel in parcels]
-        return max([*free, self._last_request + self._limits.request_interval]) - now
+        early = self._last_request + self._limits.request_interval - now
+        if not self._limits.target_interval:
+            return early
+        return max(early, *(self._free_at(parcel.place) - now for parcel in parcels))
 
     def _refused(self, parcels: list[Parcel]) -> list[Outcome | None]:
         """What is known of the readings without asking the platform."""
@@ -256,27 +252,29 @@ class Sender:
     def _settle(self) -> None:
         """Settles what is decided, series by series up to the first reading that is not."""
         open_series: set[str] = set()
-        rest = []
+        rest: list[Parcel] = []
+        delivered: list[str] = []
         for parcel in self._batch:
-            if parcel.fate is None or parcel.series in open_series:
-                open_series.add(parcel.series)
+            entry, fate = parcel.item.entry, parcel.fate
+            if fate is None or entry.series in open_series:
+                open_series.add(entry.series)
                 rest.append(parcel)
+                continue
+            for earlier in parcel.merged:
+                self.queue.settle(earlier, merged=True)
+            if isinstance(fate, Permanent):
+                self.queue.settle(entry, reason=redact(fate.reason), response=redact(fate.response))
+                self.status.refused(entry.series, fate.reason)
             else:
-                self._settle_one(parcel, parcel.fate)
+                self.queue.settle(entry)
+                self._sent_slots[parcel.place] = entry.time_ms // self._limits.resolution_ms
+                delivered.append(entry.series)
+                if isinstance(fate, Delivered) and fate.remark:
+                    self.status.say_once("remark", fate.remark)
+            self._on_outcome(entry, fate)
         self._batch = rest
-
-    def _settle_one(self, parcel: Parcel, fate: Outcome) -> None:
-        entry = parcel.item.entry
-        for earlier in parcel.merged:
-            self.queue.settle(earlier, merged=True)
-        if isinstance(fate, Permanent):
-            self.queue.settle(entry, reason=redact(fate.reason), response=redact(fate.response))
-            self.status.refused(entry.series, fate.reason)
-        else:
-            self.queue.settle(entry)
-            self._sent_slots[self._place(parcel)] = entry.time_ms // self._limits.resolution_ms
-            self.status.delivered(entry.series, self._now_ms(), fate.remark if isinstance(fate, Delivered) else "")
-        self._on_outcome(entry, fate)
+        if delivered:
+            self.status.delivered(delivered, self._now_ms())
 
     def _drop_held(self) -> None:
         """Forgets what is under way of series that are held; it is still queued, and is taken again afterwards."""

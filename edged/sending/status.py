@@ -1,6 +1,7 @@
 """How a destination is doing, for people: what is said of it when that changes, and what can be asked at any time."""
 
 import logging
+from collections.abc import Sequence
 
 from edged.secret import redact
 from edged.sending.rate import Rate
@@ -36,15 +37,14 @@ class Status:
             self._log(f"{series} is parked: {reason}; its readings are kept and tried again every hour", series)
         self.parked[series] = self.last_error = reason
 
-    def delivered(self, series: str, time_ms: int, remark: str = "") -> None:
-        """A reading of the series got through; `remark`: its answer was a yes, but an unusual one."""
+    def delivered(self, series: Sequence[str], time_ms: int) -> None:
+        """A reading of each of the series got through."""
         self.last_delivery_ms = time_ms
-        self.rate.count(time_ms)
+        self.rate.count(time_ms, len(series))
         self._again("delivers")
-        if self.parked.pop(series, None) is not None:
-            self._log(f"{series} is delivered again", series)
-        if remark:
-            self.say_once("remark", remark)
+        for name in self.parked.keys() & set(series) if self.parked else ():
+            del self.parked[name]
+            self._log(f"{name} is delivered again", name)
 
     def refused(self, series: str, reason: str) -> None:
         """A reading was refused for good."""

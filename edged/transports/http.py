@@ -8,11 +8,11 @@ four are turned off here.
 import re
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 
 from edged.errors import NoAnswer
 from edged.secret import redact
+from edged.transports.deadline import deadlines
 from edged.transports.tls import context
 
 MOST_BODY = 64 * 1024  # bytes of an answer that are read; more says nothing to us
@@ -78,16 +79,15 @@ class HttpTransport:
         self._session: requests.Session | None = None
         self._proxies = {"http": proxy, "https": proxy} if proxy else {}
         self._link = _Link()
+        self._last: tuple[object, requests.PreparedRequest] | None = None
 
     def exchange(self, request: Request) -> Reply:
         """Sends the request and waits for its reply.  Raises NoAnswer."""
         self._link.begin()
-        deadline = threading.Timer(self._timeout_s, self._link.cut)
-        deadline.daemon = True
         started = time.monotonic()
-        deadline.start()
         try:
-            reply = self._exchange(request)
+            with deadlines.within(self._timeout_s, self._link.cut):
+                reply = self._exchange(request)
             if self._link.is_cut:  # what came before the cut may look whole
                 raise OSError("the connection was cut")
             return reply
@@ -96,21 +96,12 @@ class HttpTransport:
             if time.monotonic() - started >= self._timeout_s:
                 raise NoAnswer(f"no complete answer within {self._timeout_s:g} s") from error
             raise NoAnswer(_plain(error)) from error
-        finally:
-            deadline.cancel()
-            deadline.join()  # else a cut that has begun might hit the next exchange
 
     def _exchange(self, request: Request) -> Reply:
         session = self._session = self._session or self._open()
-        with session.request(
-            request.method,
-            request.url,
-            data=request.body,
-            headers=dict(request.headers),
-            timeout=self._timeout_s,
-            allow_redirects=False,
-            stream=True,
-            proxies=self._proxies,
+        prepared = self._prepare(session, request)
+        with session.send(
+            prepared, timeout=self._timeout_s, allow_redirects=False, stream=True, proxies=self._proxies
         ) as response:
             body = response.raw.read(MOST_BODY, decode_content=True) or b""
             if not response.raw.isclosed() and response.raw.read(1):
@@ -122,9 +113,19 @@ class HttpTransport:
                 retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", "")),
             )
 
+    def _prepare(self, session: requests.Session, request: Request) -> requests.PreparedRequest:
+        """The request as `requests` wants it: the one before with another body, where that is all that is new."""
+        head = (request.method, request.url, dict(request.headers))
+        if self._last is None or self._last[0] != head:
+            self._last = (head, session.prepare_request(requests.Request(*head)))
+        prepared = self._last[1]
+        prepared.prepare_body(request.body, None)
+        return prepared
+
     def _open(self) -> requests.Session:
         session = _Session()
         session.trust_env = False
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no platform means any
         session.headers.update({"User-Agent": "edged", "Accept": "application/json"})
         adapter = _Adapter(context(self._ca_file), self._link)
         session.mount("https://", adapter)

@@ -6,7 +6,7 @@ import pytest
 
 from edged.platforms import Limits, Platform
 from edged.reading import Entry
-from edged.sending.batch import Selection
+from edged.sending.batch import Lanes, Selection
 
 NOW_MS = 1_709_647_650_250
 
@@ -21,9 +21,8 @@ class Routed(Platform):
 
 def select(*entries: Entry, pause=lambda place: 0.0, sent_slots=(), now_ms=NOW_MS, **limits) -> Selection:
     selection = Selection(
-        Routed(None),
+        Lanes(Routed(None), lambda series: series if "/" in series else f"there/{series}"),
         Limits(**{"readings": 100} | limits),
-        lambda series: series if "/" in series else f"there/{series}",
         pause,
         dict(sent_slots),
         now_ms,

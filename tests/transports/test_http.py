@@ -192,6 +192,18 @@ def test_one_connection_serves_twenty_exchanges(transport, answers):
         assert (server.connections, len(server.requests)) == (1, 20)
 
 
+def test_what_is_new_of_a_request_goes_out_and_nothing_of_the_one_before(transport):
+    with Server(reply(200, b"{}", "Set-Cookie: a=b")) as server:
+        transport.exchange(Request(server.url, b"1234567890", {"X-A": "1"}))
+        transport.exchange(Request(server.url, b"12", {"X-A": "1"}))
+        transport.exchange(Request(server.url + "y", b"12", {"X-B": "2"}, "PUT"))
+    first, second, third = ([line.lower() for line in request.split(b"\r\n")] for request in server.requests)
+    assert (b"content-length: 10" in first, b"content-length: 2" in second, b"x-a: 1" in second) == (True,) * 3
+    assert third[0] == b"put /push?x=1y http/1.1"
+    assert (b"x-b: 2" in third, b"x-a: 1" in third) == (True, False)
+    assert not any(line.startswith(b"cookie") for line in (*second, *third))
+
+
 def test_a_connection_that_the_server_ends_is_followed_by_another(transport):
     with Server(reply(200, b"{}", "Connection: close")) as server:
         for _ in range(3):
