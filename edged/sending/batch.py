@@ -64,7 +64,8 @@ class Selection:
         self.parcels: list[Parcel] = []
         self.late: list[Entry] = []  # of a slot that has been sent already: the platform would not keep both
         self.more = False  # whether something was left out for another request that could follow at once
-        self.waits: list[float] = []  # seconds until something fits that does not fit now
+        self.waits: list[float] = []  # seconds until something fits that does not fit now ...
+        self.pauses: list[float] = []  # ... since its place may not be written to before
         self._lanes = lanes
         self._limits = limits
         self._pause = pause
@@ -88,8 +89,12 @@ class Selection:
         elif slot == self._sent_slots.get(place):
             self.late.append(entry)
             return True
-        if (wait := self._slot_ends_in(slot) or self._pause(place)) > 0:
+        if (wait := self._slot_ends_in(slot)) > 0:
             self.waits.append(wait)
+            return False
+        if (wait := self._pause(place)) > 0:
+            self.waits.append(wait)
+            self.pauses.append(wait)
             return False
         if self.parcels and (
             len(self.parcels) >= limits.readings

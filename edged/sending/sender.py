@@ -30,6 +30,9 @@ _TAKE = 10_000  # readings looked at for one request where some merge; far more 
 _BUG_S = 60.0
 _ABANDON_S = 1.0
 _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
+_TOGETHER = (
+    0.25  # of the pause between two writes to a place: so long one waits for others, and is in step with them then
+)
 _GATHER_S = 1.0  # a request that is not full waits so long after the one before, for more to go with it
 
 
@@ -65,7 +68,7 @@ class Sender:
         self._transport: Transport | None = None
         self._batch: list[Parcel] = []  # taken and not settled, in order
         self._requests: list[list[Parcel]] = []  # the batch in the parts in which it is to be sent
-        self._more = False  # the last batch had to leave something out that could follow at once
+        self._more = False  # the last batch had to leave something out
         self._idle = False  # waiting for readings, not for a time
         self._failures = 0  # transient ones in a row
         self._resume = 0.0  # monotonic time before which nothing is sent
@@ -164,7 +167,10 @@ class Sender:
         self.queue.take(self._take, blocked=self._held, fits=selection.fits)
         for entry in selection.late:
             self.queue.settle(entry, merged=True)
-        self._more = selection.more
+        soon = min(selection.pauses, default=math.inf)
+        if 0 < len(selection.parcels) < self._limits.readings and soon <= _TOGETHER * self._limits.target_interval:
+            return soon
+        self._more = selection.more or bool(selection.waits)
         self._batch = selection.parcels
         if self._batch:
             self._requests.append(list(self._batch))

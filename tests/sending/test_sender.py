@@ -485,6 +485,22 @@ def test_writes_to_a_place_are_spaced_from_the_end_of_the_one_before(bench):
     assert all(len({name for name, _, _ in r.readings}) == len(r.readings) for r in it.platform.requests)
 
 
+@pytest.mark.parametrize("behind", [0.0, 0.2, 0.5, 0.7, 1.0])
+def test_places_that_are_out_of_step_are_each_written_as_often_as_may_be_and_get_into_step(bench, behind):
+    it = bench(per_target=1, target_interval=1.1, resolution_ms=1000)
+    it.put("a.x", *range(60))
+    it.drive(until=it.clock.seconds + 1.11 + behind)
+    it.put("b.x", *range(100, 130))
+    it.drive()
+    for series, count in (("a.x", 60), ("b.x", 30)):
+        starts = [r.at for r in it.platform.requests if series in {name for name, _, _ in r.readings}]
+        assert len(starts) == count
+        assert all(later - earlier >= 1.1 + 0.01 - 1e-6 for earlier, later in pairwise(starts))
+        assert starts[-1] - starts[0] <= (count - 1) * 1.12 + 0.25 * 1.1
+    together = [len(r.readings) for r in it.platform.requests]
+    assert behind in (0.5, 0.7) or together.count(1) <= 33  # at most a quarter of the pause is waited for it
+
+
 def test_requests_are_spaced(bench):
     it = bench(readings=2, request_interval=1.0)
     it.put("a.x", *range(9))
