@@ -159,8 +159,7 @@ class Daemon:
     def _stop_sensors(self, names: list[str]) -> None:
         """Stops sensors together, and the lanes that no other one needs."""
         parts = [self._sensors.pop(name) for name in names]
-        for part in parts:
-            self._lanes[part.lane].remove(part.sampler)
+        gone = [self._lanes[part.lane].remove(part.sampler) for part in parts]
         needed = {part.lane for part in self._sensors.values()}
         lanes = [self._lanes.pop(key) for key in list(self._lanes) if key not in needed]
         for lane in lanes:
@@ -168,14 +167,13 @@ class Daemon:
         deadline = time.monotonic() + _LANE_S
         for lane in lanes:
             lane.stop(max(0.0, deadline - time.monotonic()))
-        for part in parts:
+        for part, closed in zip(parts, gone, strict=True):
+            closed.wait(max(0.0, deadline - time.monotonic()))  # what it remembers may change as it is closed
             part.sampler.retire()  # should it hang: its successor begins with what is remembered now
 
     def _memory(self, sensor: Sensor) -> Memory | None:
-        """What the sensor's driver remembers.  Another driver under the sensor's name has a memory of its own."""
-        if not sensor.driver.remembers:
-            return None
-        return Memory(f"sensor:{sensor.name}:{sensor.kind}", self.store.recall, self._put)
+        """What the sensor's driver remembers."""
+        return Memory(memory_of(sensor), self.store.recall, self._put) if sensor.driver.remembers else None
 
     def _put(self, readings: list[Reading], offset_ms: int, memory: Mapping[str, Any] | None = None) -> None:
         with self.store.lock:  # lanes and event threads meet here
@@ -234,6 +232,11 @@ def lane_of(sensor: Sensor) -> Hashable:
     """The lane in which the sensor takes turns with those that share its bus."""
     shared = sensor.driver.lane(sensor.options)
     return shared if shared is not None else ("own", sensor.name)
+
+
+def memory_of(sensor: Sensor) -> str:
+    """The owner of what its driver remembers: another driver under the sensor's name has a memory of its own."""
+    return f"sensor:{sensor.name}:{sensor.kind}"
 
 
 def make_sampler(sensor: Sensor, put: Callable[[list[Reading], int], None], memory: Memory | None = None) -> Sampler:

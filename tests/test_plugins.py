@@ -181,6 +181,10 @@ def test_a_driver_s_total_never_goes_back_over_kills_reloads_failures_and_stops(
         config.write_text(text)
         assert totals() == sorted(set(totals()))
     assert totals()[0] == 1
+    # Without a daemon it goes on from what is in the store, and leaves that as it is.
+    first, second = (edged(package, "read", "--json", "--config", str(config)).stdout for _ in range(2))
+    total = json.loads(first)["meter"]["quantities"]["total"]["value"]
+    assert total == json.loads(second)["meter"]["quantities"]["total"]["value"] > totals()[-1]
 
 
 def test_one_that_cannot_be_loaded_is_a_line_at_its_place(package, tmp_path):

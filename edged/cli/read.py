@@ -7,14 +7,17 @@ import logging
 import sys
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 from edged.cli import DONE, FAILED, WRONG_COMMAND, show, shown, table
 from edged.cli._running import NotRunning, ask
 from edged.config.config import Config, Sensor
 from edged.config.reader import find, require
-from edged.daemon import lane_of, make_sampler
+from edged.daemon import lane_of, make_sampler, memory_of
+from edged.errors import StoreUnusable
 from edged.overview import last_read
+from edged.sampling.memory import Memory
 from edged.sampling.once import read_once
 from edged.sampling.sampler import Sampler
 
@@ -58,16 +61,19 @@ def _rounds(config: Config, names: list[str]) -> Generator[JSON, None, None]:
     except NotRunning as error:
         if error.denied:
             print(f"edged: {error}; the devices themselves are read", file=sys.stderr)
-        yield from _devices([config.sensors[name] for name in names or config.sensors])
+        yield from _devices([config.sensors[name] for name in names or config.sensors], config.state_dir)
     else:
         yield first
         while True:
             yield ask(config.state_dir, request)
 
 
-def _devices(sensors: list[Sensor]) -> Generator[JSON, None, None]:
+def _devices(sensors: list[Sensor], state_dir: Path) -> Generator[JSON, None, None]:
     logging.getLogger("edged").setLevel(logging.CRITICAL)  # what is wrong stands in the result
-    parts = [(sensor, make_sampler(sensor, lambda readings, offset_ms: None)) for sensor in sensors]
+    parts = [
+        (sensor, make_sampler(sensor, lambda readings, offset_ms: None, _memory(sensor, state_dir)))
+        for sensor in sensors
+    ]
     hanging: set[Sampler] = set()  # their threads are in their devices still
     try:
         while True:
@@ -76,6 +82,21 @@ def _devices(sensors: list[Sensor]) -> Generator[JSON, None, None]:
     finally:
         for _, sampler in parts:
             sampler.close()
+
+
+def _memory(sensor: Sensor, state_dir: Path) -> Memory | None:
+    """What the sensor's driver remembered when the daemon ended, so that a total goes on; it stays as it is."""
+    if not sensor.driver.remembers:
+        return None
+    from edged.store.frozen import memories  # with all of the store, which few sensors need here
+
+    def recall(owner: str) -> Any:
+        try:
+            return memories(state_dir).get(owner)
+        except OSError as error:
+            raise StoreUnusable(f"what it remembers cannot be read: {error}") from error
+
+    return Memory(memory_of(sensor), recall, lambda readings, offset_ms, memory: None)
 
 
 def _show(result: JSON) -> None:

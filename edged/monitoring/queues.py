@@ -4,13 +4,14 @@ Each action takes a request with the name of a destination; `configured` has the
 no queue yet.
 """
 
+import contextlib
 import json
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from edged.errors import EdgedError
+from edged.errors import EdgedError, StoreUnusable
 from edged.monitoring.control import Action, Answer, item, progress
 from edged.reading import iso
 from edged.store import desk
@@ -33,7 +34,9 @@ def actions(log: Log) -> dict[str, Action]:
 
 
 def _summary(queue: Queue) -> dict[str, Any]:
-    oldest_ms = queue.oldest_ms()
+    oldest_ms = None
+    with contextlib.suppress(StoreUnusable):  # the counts are known all the same
+        oldest_ms = queue.oldest_ms()
     return {
         "queued": queue.queued,
         "oldest": None if oldest_ms is None else iso(oldest_ms),

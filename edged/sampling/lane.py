@@ -36,7 +36,7 @@ class Lane:
         self._events: list[_Event] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
-        self._leaving: list[Sampler] = []
+        self._leaving: dict[Sampler, threading.Event] = {}  # set when its device is let go of
         self._stopping = False
         self._offset = wall() - monotonic()
         self._thread = threading.Thread(target=self._run, name=f"lane {name}", daemon=True)
@@ -63,13 +63,14 @@ class Lane:
         now = self._monotonic()
         self._push(sampler, now, now, begins=True)
 
-    def remove(self, sampler: Sampler) -> None:
-        """Reads the sensor no more and lets go of its device."""
+    def remove(self, sampler: Sampler) -> threading.Event:
+        """Reads the sensor no more and lets go of its device; what is returned is set when that is done."""
         with self._changed:
             self._events = [event for event in self._events if event.sampler is not sampler]
             heapq.heapify(self._events)
-            self._leaving.append(sampler)
+            gone = self._leaving[sampler] = threading.Event()
             self._changed.notify()
+        return gone
 
     def _push(self, sampler: Sampler, at: float, due: float, *, begins: bool) -> None:
         with self._changed:
@@ -88,7 +89,8 @@ class Lane:
                 again = self._monotonic() + _BUG_S
                 self._push(event.sampler, again, again, begins=True)
         with self._changed:
-            samplers = {event.sampler for event in self._events} | set(self._leaving)
+            samplers = {event.sampler for event in self._events}
+            self._let_go()
         for sampler in samplers:
             sampler.close()
 
@@ -96,14 +98,19 @@ class Lane:
         """Waits for the next event; None: it is time to stop."""
         with self._changed:
             while not self._stopping:
-                while self._leaving:
-                    self._leaving.pop().close()
+                self._let_go()
                 self._realign()
                 wait = self._events[0].at - self._monotonic() if self._events else math.inf
                 if wait <= 0:
                     return heapq.heappop(self._events)
                 self._changed.wait(min(wait, _LOOK_S))
         return None
+
+    def _let_go(self) -> None:
+        while self._leaving:
+            sampler, gone = self._leaving.popitem()
+            sampler.close()
+            gone.set()
 
     def _realign(self) -> None:
         """After a step of the clock all schedules are laid anew; reads under way go on."""

@@ -6,10 +6,12 @@ readings, counted one by one.
 
 import logging
 import time
-from typing import Protocol
+from collections.abc import Callable
 
+from edged.store.letterbox import Letterbox
 from edged.store.position import Position
 from edged.store.queue import Queue
+from edged.store.reader import Reader
 from edged.store.segment import Segment
 
 log = logging.getLogger(__name__)
@@ -19,41 +21,33 @@ _SAY_EVERY_S = 3600.0
 _NO_CLOCK_MS = 1_577_836_800_000  # 2020: an earlier stamp is of a clock that had not been set; its age is not known
 
 
-class Sizes(Protocol):
-    """Where the bytes are."""
-
-    def bytes_of(self, after: int, upto: int) -> int:
-        """What a range of the log takes, or will take, on disk."""
-
-    def key_after(self, seq: int) -> int | None:
-        """The last sequence number of the segment that holds the first reading behind `seq`."""
-
-    def after(self, seq: int) -> Segment | None:
-        """The first segment with a reading behind `seq`."""
-
-    def kept_letters(self, destination: str) -> tuple[int, set[int]]:
-        """How many dead letters there are, and which are in the queue again."""
-
-    def in_memory(self) -> int:
-        """The sequence number behind which readings are in memory only."""
-
-
 class Keeper:
     """Says what it does once when it begins, and then once an hour."""
 
-    def __init__(self, sizes: Sizes, boot_id: str) -> None:
-        self._sizes = sizes
+    def __init__(
+        self,
+        log: Reader,
+        letters: Letterbox,
+        boot_id: str,
+        now_ms: Callable[[], int],
+        boot_ms: Callable[[], int],
+    ) -> None:
+        self._log = log
+        self._letters = letters
         self._boot_id = boot_id
+        self._now_ms = now_ms
+        self._boot_ms = boot_ms
         self._said: dict[tuple[str, str], tuple[float, int]] = {}  # when, and how many had been dropped by then
 
-    def by_age(self, queue: Queue, now_ms: int, boot_ms: int) -> None:
+    def by_age(self, queue: Queue) -> None:
         """Drops readings that are older than `max_age`."""
         if queue.bounds.max_age_s is None or queue.queued <= queue.again:
             return
         limit_ms = queue.bounds.max_age_s * 1000
+        now_ms, boot_ms = self._now_ms(), self._boot_ms()
         with queue.turn:
             upto = at = queue.position.lowest
-            while (segment := self._sizes.after(queue.position.past(at))) is not None:
+            while (segment := self._log.after(queue.position.past(at))) is not None:
                 same_boot = segment.boot_id == self._boot_id  # then the age is known, whatever the clock said
                 oldest_ms = (boot_ms + segment.offset_ms if same_boot else now_ms) - limit_ms
                 if segment.times_ms[0] >= oldest_ms or (segment.times_ms[0] < _NO_CLOCK_MS and not same_boot):
@@ -71,7 +65,7 @@ class Keeper:
         if cap is not None and cap < bound:
             bound, counter, reason = cap, "lost", "the disk is full; make room on it"
         with queue.turn:
-            size = sum(self._sizes.bytes_of(*needed) for needed in queue.needs())
+            size = self._log.bytes_of_all(queue.needs())
             if counter == "dropped" and queue.bounds.when_full == "drop-newest":
                 self._close(queue, size, reason)
             elif size > bound:
@@ -79,31 +73,40 @@ class Keeper:
 
     def _drop_oldest(self, queue: Queue, excess: int, counter: str, reason: str) -> None:
         upto = queue.position.lowest
-        while excess > 0 and (key := self._sizes.key_after(queue.position.past(upto))) is not None:
-            excess -= self._sizes.bytes_of(queue.position.past(upto), key)
+        while excess > 0 and (key := self._log.key_after(queue.position.past(upto))) is not None:
+            excess -= self._log.bytes_of(queue.position.past(upto), key)
             upto = key
         self._discard(queue, upto, counter, reason)
 
     def _discard(self, queue: Queue, upto: int, counter: str, reason: str) -> None:
         """Everything up to there goes."""
         if upto > queue.position.lowest:
-            number = queue.owed_in(queue.position.lowest, upto)
+            number = queue.owed.number(queue.position.lowest, upto)
             queue.discard(lambda position: position.settle_to(upto), number, counter)
             self._say(queue, counter, f"the oldest readings are {counter}, since {reason}")
 
     def _close(self, queue: Queue, size: int, reason: str) -> None:
         """Takes in nothing more while the queue is full."""
         if size > queue.bounds.max_size and not queue.full:
-            queue.shut_out(self._sizes.in_memory())
+            queue.shut_out(self._fitting(queue, size - queue.bounds.max_size))
         elif queue.full and size <= queue.bounds.max_size * _EASED:
             queue.full = False
         if queue.full:
             self._say(queue, "dropped", f"new readings are dropped, since {reason}")
 
+    def _fitting(self, queue: Queue, excess: int) -> int:
+        """The number up to which there is room for what is in memory; `excess`: what there is no room for."""
+        upto = self._log.in_memory()
+        room = self._log.bytes_of(upto, queue.counted) - excess
+        while (key := self._log.key_after(upto)) is not None and (size := self._log.bytes_of(upto, key)) <= room:
+            room -= size
+            upto = key
+        return upto
+
     def out_of_memory(self, queue: Queue, segment: Segment) -> None:
         """Takes a segment out that is in memory and cannot be written."""
         with queue.turn:
-            number = queue.owed_in(segment.first - 1, segment.last)
+            number = queue.owed.number(segment.first - 1, segment.last)
 
             def forget(position: Position) -> None:
                 position.skip(segment.first - 1, segment.last)
@@ -115,7 +118,7 @@ class Keeper:
     def recount(self, queue: Queue) -> None:
         """Counts what is left of a queue in a damaged store."""
         with queue.turn:
-            lost = queue.recount(*self._sizes.kept_letters(queue.name))
+            lost = queue.recount(*self._letters.kept(queue.name))
         if lost > 0:
             log.error("%s: %d readings are lost to the damaged store", queue.name, lost)
 

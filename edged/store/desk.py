@@ -22,7 +22,7 @@ def retry(log: Log, name: str) -> int:
             number, queue.dead = queue.dead, 0
             queue.queued += number
             queue.again += number
-        log.write(Changes(retried=[name]))
+        log.writer.write(Changes(retried=[name]))
     queue.wake.set()
     return number
 
@@ -43,7 +43,7 @@ def drop(log: Log, name: str, series: str | None = None, before_ms: int | None =
 
         queue.discard(forget, number, "dropped")
         queue.discard_again(again)
-        log.write(Changes(settled_letters=[entry.seq - AGAIN for entry in again]))
+        log.writer.write(Changes(settled_letters=[entry.seq - AGAIN for entry in again]))
     return number + len(again)
 
 
@@ -52,7 +52,7 @@ def _ranges(queue: Queue, chosen: Callable[[Entry], bool]) -> tuple[list[Skip], 
     begun: dict[str, Skip] = {}
     done: list[Skip] = []
     number = 0
-    for entry in queue.owed():
+    for entry in queue.owed:
         if chosen(entry):
             number += 1
             after = begun[entry.series].after if entry.series in begun else entry.seq - 1
@@ -73,7 +73,7 @@ def drop_dead(log: Log, name: str, series: str | None = None, before_ms: int | N
         with log.lock:
             queue.dead -= len(chosen)
             queue.dropped += len(chosen)
-        log.write(Changes(settled_letters=chosen))
+        log.writer.write(Changes(settled_letters=chosen))
     return len(chosen)
 
 
@@ -91,7 +91,7 @@ def adopt(log: Log, old: str, new: str) -> int:
         with log.lock:
             queue.dropped += earlier.queued - moved
             del log.registry.queues[old]
-        log.write(Changes(handed_over=[(old, new)]))
+        log.writer.write(Changes(handed_over=[(old, new)]))
     queue.wake.set()
     return moved
 

@@ -16,14 +16,14 @@ from edged.errors import StoreUnusable
 from edged.store.files import Changes, Files, Lock, is_damage, is_full, size
 from edged.store.frozen import Frozen
 from edged.store.letters import DeadLetter
-from edged.store.place import explain, volatile
-from edged.store.salvage import forget_damaged, open_files, salvage
+from edged.store.place import explain, mountinfo, volatile
+from edged.store.room import Room
+from edged.store.salvage import open_files, salvage
 from edged.store.segment import DamagedSegment, Segment
 
 log = logging.getLogger(__name__)
 
 _AGAIN_S = 10.0  # between two tries to open what cannot be opened, or to make room again on a full disk
-_TIGHTER = 0.9  # of what the log takes: its bound on a disk that is full
 
 
 class Disk:
@@ -34,8 +34,7 @@ class Disk:
         self.folder = folder
         self.lock = threading.RLock()
         self.trouble = ""  # why nothing can be written, and what to do
-        self.cap: int | None = None  # bytes that the log may take on a disk that is full
-        self._tightened = False  # and that was made less since the last commit
+        self.room = Room(folder)
         self.recount = False  # readings were lost, and it has to be counted whose
         self.torn = False  # states may be lost
         self._files: Files | None = None
@@ -54,7 +53,7 @@ class Disk:
         except (OSError, sqlite3.Error) as error:
             self._cannot(error)
             self._freeze()
-        if why := volatile(folder.resolve(), _mountinfo()):
+        if why := volatile(folder.resolve(), mountinfo()):
             log.warning("%s: what is queued does not outlive a reboot; name another state_dir", why)
 
     def _open(self) -> None:
@@ -71,6 +70,7 @@ class Disk:
             opened.files.close()
             raise
         self._files, self._frozen = opened.files, None
+        self._hold.opened(self.folder)
         self.recount |= opened.damaged
         self.torn |= opened.damaged
         self.keep_room()
@@ -130,10 +130,10 @@ class Disk:
         with self.lock:
             return self._usable().log.key_after(seq)
 
-    def bytes_before(self, seq: int) -> int:
-        """What the log takes up to the segment that holds the reading behind `seq`."""
+    def bytes_of(self, after: int, upto: int) -> int:
+        """What the segments take on disk whose keys are behind `after` and not behind `upto`."""
         with self.lock:
-            return self._files.log.bytes_before(seq) if self._files else 0
+            return self._files.log.bytes_of(after, upto) if self._files else 0
 
     def letters(self, destination: str, *, retry: bool) -> Iterator[DeadLetter]:
         """A destination's dead letters, or those in its queue again, the oldest first."""
@@ -188,13 +188,13 @@ class Disk:
             files.commit(changes, damaged)
             self._damaged -= damaged
             self._damaged_letters -= letters
-            self._tightened = False
+            self.room.sufficed()
             if not self._noted and self._hold:
                 self._hold.written()
                 self._noted = True
             self._well()
             try:
-                files.shrink(full=self.cap is not None)
+                files.shrink(full=self.room.cap is not None)
             except sqlite3.Error as error:
                 log.debug("no disk space could be given back: %s", error)
 
@@ -246,15 +246,10 @@ class Disk:
             self._said = False
 
     def keep_room(self) -> None:
-        """Keeps the reserve; where it could be made again, the disk is not full any more."""
+        """Keeps a reserve for days when the disk is full."""
         with self.lock:
-            if self._files and self._files.keep_reserve():
-                if self.cap is not None:
-                    log.error("the disk of %s has room again", self.folder)
-                self.cap = None
-            elif self._files and self.cap is not None:
-                with contextlib.suppress(OSError):
-                    self.cap = max(self.cap, self._files.room())
+            if self._files:
+                self.room.keep()
 
     def recover(self, error: Exception, taken: Callable[[], int]) -> bool:
         """What can be done at once about a commit that failed; True: try again.  `taken`: bytes of the log."""
@@ -263,7 +258,7 @@ class Disk:
                 return False
             try:
                 if is_full(error):
-                    if self._make_room(taken):
+                    if self.room.make(taken):
                         return True
                 elif is_damage(error):
                     self._files.close()
@@ -277,27 +272,6 @@ class Disk:
             if self._files is None:
                 self._freeze()
             return False
-
-    def _make_room(self, taken: Callable[[], int]) -> bool:
-        """What is set aside goes first, then the reserve, then there is a bound, and that gets tighter, once.
-
-        False: others have taken all; dropping yet more would not help.
-        """
-        if self.cap is None:
-            log.error(
-                "the disk of %s is full: the oldest readings are lost as new ones come; make room on it", self.folder
-            )
-        if forget_damaged(self.folder, keep=0):
-            log.error("%s: what was set aside of damaged stores is deleted, to make room", self.folder)
-        if self._usable().give_up_reserve():
-            self.cap = taken()
-        elif self._tightened:
-            return False
-        else:
-            self._tightened = True
-            bound = taken()
-            self.cap = int((bound if self.cap is None else min(bound, self.cap)) * _TIGHTER)
-        return True
 
     def _cannot(self, error: Exception) -> None:
         why = explain(self.folder, error)
@@ -320,10 +294,3 @@ class Disk:
                     self._hold.clean()
                 self._hold.release()
             self._files = self._frozen = self._hold = None
-
-
-def _mountinfo() -> str:
-    try:
-        return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    except OSError:
-        return ""

@@ -14,7 +14,7 @@ from typing import Any
 from edged.errors import EdgedError, StoreHeld
 from edged.store.letters import DeadLetter, DeadLetterTable
 from edged.store.migration import migrate
-from edged.store.place import free_bytes, give_to_owner
+from edged.store.place import give_to_owner
 from edged.store.segment import Segment
 from edged.store.tables import DESTINATION, FILE, LogTable, StateTable, connect
 
@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 VERSION = 1
 APPLICATION = 0x45444753  # "EDGS", as file(1) may show it
 LOCK = "lock"
-RESERVE = "reserve"
-RESERVE_BYTES = 3 * 1024 * 1024  # twice what the write-ahead log takes, and 1 MiB
-SIDES = ("", "-wal", "-shm", "-journal")
 _TABLES = {"queue_log", "dict_state", "dead_letters"}
 
 # A file that has so much to give back is made anew, where that is little work: the second, on a disk that is full.
@@ -144,33 +141,6 @@ class Files:
             self.log.shrink_disk_usage()
             self.connection.execute("PRAGMA wal_checkpoint")
 
-    def keep_reserve(self) -> bool:
-        """Keeps room for the days when the disk is full; False where there is none to keep."""
-        reserve = self.folder / RESERVE
-        try:
-            if reserve.exists() and reserve.stat().st_size >= RESERVE_BYTES:
-                return True
-            if free_bytes(self.folder) < 2 * RESERVE_BYTES:
-                return False
-            with open(reserve, "wb", opener=lambda path, flags: os.open(path, flags, 0o640)) as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            give_to_owner(reserve)
-        except OSError:
-            return False
-        return True
-
-    def room(self) -> int:
-        """Bytes that the log may take on a disk that has no room for a reserve; less so much is left for a commit."""
-        return (self.folder / FILE).stat().st_size + free_bytes(self.folder) - RESERVE_BYTES
-
-    def give_up_reserve(self) -> bool:
-        """Frees the reserve; False where there is none."""
-        try:
-            (self.folder / RESERVE).unlink()
-        except OSError:
-            return False
-        return True
-
 
 def is_full(error: BaseException) -> bool:
     """Whether the disk has no room."""
@@ -182,7 +152,9 @@ def is_damage(error: BaseException, *, opening: bool = False) -> bool:
     damaged = [sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT]
     if opening:
         damaged.append(sqlite3.SQLITE_ERROR)  # other tables than ours
-    return isinstance(error, DamagedStore) or _code(error) in damaged
+    # A sector that cannot be read: SQLite mostly calls that SQLITE_CORRUPT, but for the file's first page.
+    sector = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_CORRUPTFS
+    return isinstance(error, DamagedStore) or sector or _code(error) in damaged
 
 
 def _code(error: BaseException) -> int:
@@ -201,25 +173,11 @@ def size(folder: Path) -> int:
     return total
 
 
-def set_aside(folder: Path, name: str) -> Path:
-    """Moves the database out of the way, with what belongs to it.  Raises OSError."""
-    aside = folder / f"{name}.db"
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = folder / f"{name}-{number}.db"
-    for side in reversed(SIDES):
-        if (path := folder / (FILE + side)).exists():
-            path.rename(folder / (aside.name + side))
-    return aside
-
-
 class Lock:
     """The hold on a state directory.  What it says tells the next start how the last one ended."""
 
     def __init__(self, folder: Path) -> None:
         """Raises StoreHeld, OSError."""
-        self.existed = (folder / LOCK).exists()
         self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,8 +186,13 @@ class Lock:
                 owner = file.readline().strip() or "unknown"
             raise StoreHeld(f"{folder}: another edged (process {owner}) holds this store; stop it first") from None
         give_to_owner(folder / LOCK)
-        self.torn = b"written" in os.pread(self._file, 100, 0)  # the last one wrote, and came to no clean end
-        self._say(f"{os.getpid()}\n")
+        said = os.pread(self._file, 100, 0)
+        self.torn = b"written" in said  # the last one wrote, and came to no clean end
+        self.used = self.torn or b"used" in said  # a store was here
+        self._say(f"{os.getpid()}\n" + self._state())  # all the same until it is known what the last one left
+
+    def _state(self) -> str:
+        return "written\n" if self.torn else "used\n" * self.used
 
     def is_in(self, folder: Path) -> bool:
         """Whether it holds the folder that is there now."""
@@ -238,18 +201,24 @@ class Lock:
         except OSError:
             return False
 
+    def opened(self, folder: Path) -> None:
+        """Notes that the store is open, with what the last one left: maybe in the write-ahead log, as before."""
+        torn, self.torn = self.torn, False
+        if torn and not (folder / f"{FILE}-wal").stat().st_size:
+            self._say(f"{os.getpid()}\nused\n")
+
     def written(self) -> None:
         """Notes that something was committed: from now on the write-ahead log is part of the store."""
         self._say(f"{os.getpid()}\nwritten\n")
 
     def clean(self) -> None:
         """Notes a clean end."""
-        self._say("")
+        self._say("used\n")
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a full disk
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, text.encode(), 0)
+            os.pwrite(self._file, text.encode(), 0)  # first, so that at no moment it says nothing
+            os.ftruncate(self._file, len(text))
 
     def release(self) -> None:
         """Lets the next one in."""

@@ -8,7 +8,7 @@ from typing import Any
 from edged.store.letters import DeadLetter
 from edged.store.pages import Row, rows
 from edged.store.segment import DamagedSegment, Segment
-from edged.store.tables import FILE, state_of
+from edged.store.tables import FILE, MEMORY, state_of
 
 _AT_A_TIME = 100  # segments read from the file at a time, to be held in memory: up to some 4 MB
 
@@ -23,12 +23,20 @@ class Frozen:
         self._last = 0
         self.states: dict[str, Any] = {}
         next(folder.iterdir(), None)  # OSError: a folder that is not there may be on a disk that comes later
-        if self._path.exists():
+        if self._is_there():
             for row in rows(self._path):
                 if (segment := segment_of(row)) is not None:
                     self._last = max(self._last, segment.last)
                 elif (state := state_in(row)) is not None:
                     self.states[state[0]] = state[1]
+
+    def _is_there(self) -> bool:
+        """Not by `exists`, to which what may not be looked at is not there (from Python 3.14 on)."""
+        try:
+            self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def last(self) -> int:
         """The sequence number of the last reading there."""
@@ -46,9 +54,18 @@ class Frozen:
 
     def letters(self) -> Iterator[tuple[DeadLetter, bool]]:
         """All dead letters, and whether each is in a queue again."""
-        if self._path.exists():
+        if self._is_there():
             found = (letter for row in rows(self._path) if (letter := letter_in(row)) is not None)
             yield from sorted(found)
+
+
+def memories(folder: Path) -> dict[str, Any]:
+    """What drivers remembered last, by owner; nothing where there is no store yet.  Raises OSError."""
+    try:
+        states = Frozen(folder).states
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {name.removeprefix(MEMORY): state for name, state in states.items() if name.startswith(MEMORY)}
 
 
 def segment_of(row: Row) -> Segment | None:

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from edged.store.wal import ReadFile, Wal, is_page_size, transactions
+
 _MAGIC = b"SQLite format 3\0"
 _FILE_HEADER = 100  # bytes before what page 1 holds as a page of a tree
 _INTERIOR, _LEAF = b"\x05", b"\x0d"  # types of a table's pages
-_WAL_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}  # byte order of the checksums' words, by the magic number
-_WAL_HEADER = struct.Struct(">8I")  # magic number, version, page size, checkpoint, 2 salts, 2 checksums
-_FRAME_HEADER = struct.Struct(">6I")  # page, size of the database after a commit or 0, 2 salts, 2 checksums
 _SIZES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # bytes of a value, by its serial type
 _Value = int | float | str | bytes | None
 
@@ -42,13 +41,13 @@ def rows(path: Path, page_size: int = 1024) -> Iterator[Row]:
     tell.  Raises OSError: where a part cannot be read, as on a failing card, only after all rows that can be.
     """
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(contextlib.closing(_File(path)))
+        file = stack.enter_context(contextlib.closing(ReadFile(path)))
         try:
-            log = _File(path.with_name(path.name + "-wal"))
+            log = ReadFile(path.with_name(path.name + "-wal"))
         except FileNotFoundError:
-            log = _File(Path(os.devnull))
+            log = ReadFile(Path(os.devnull))
         stack.callback(log.close)
-        wal = _read_wal(log)
+        wal = transactions(log)
         header = log.read(wal.offsets[1], _FILE_HEADER) if 1 in wal.offsets else file.read(0, _FILE_HEADER)
         databases = [_Database(file, log, wal, *layout) for layout in _layouts(header, wal, page_size)]
         if len(databases) > 1:  # the header may be damaged where it looks right: a wrong layout gives few rows
@@ -62,85 +61,20 @@ class _Damaged(Exception):
     """A cell cannot be right."""
 
 
-class _File:
-    """A file that is read wherever it can be; the first error is kept in `failure`."""
-
-    def __init__(self, path: Path) -> None:
-        self._raw = path.open("rb", buffering=0)
-        self.close = self._raw.close
-        self.size = os.fstat(self._raw.fileno()).st_size
-        self.failure: OSError | None = None
-
-    def read(self, offset: int, size: int) -> bytes:
-        """As many of the bytes as there are.  Not by mmap: a bad block would end the process by SIGBUS."""
-        try:
-            return os.pread(self._raw.fileno(), size, offset)
-        except OSError as error:
-            self.failure = self.failure or error
-            return b""
-
-
-class _Wal(NamedTuple):
-    """What a write-ahead log lays over the file, up to its last commit."""
-
-    page_size: int  # 0: there is no log that can be read
-    offsets: dict[int, int]  # where in the log the newest version of a page is
-    pages: int  # size of the database; 0: there is no commit
-
-
-def _read_wal(log: _File) -> _Wal:
-    """Goes through the frames as SQLite's recovery does: to the first whose salts or checksum are not right."""
-    header = log.read(0, _WAL_HEADER.size).ljust(_WAL_HEADER.size, b"\0")
-    magic, version, page_size, _, salt1, salt2, *expected = _WAL_HEADER.unpack(header)
-    order = _WAL_ORDERS.get(magic, "")
-    checksum = _checksum(order, header[:24], [0, 0])
-    if not order or version != 3007000 or not _is_page_size(page_size) or checksum != expected:
-        return _Wal(0, {}, 0)
-    committed: dict[int, int] = {}
-    offsets: dict[int, int] = {}
-    pages = 0
-    at, size = _WAL_HEADER.size, _FRAME_HEADER.size + page_size
-    while len(frame := log.read(at, size)) == size:
-        number, commit, *salts = _FRAME_HEADER.unpack_from(frame)
-        checksum = _checksum(order, frame[:8] + frame[_FRAME_HEADER.size :], checksum)
-        if number == 0 or salts != [salt1, salt2, *checksum]:
-            break
-        offsets[number] = at + _FRAME_HEADER.size
-        if commit:
-            committed |= offsets
-            offsets.clear()
-            pages = commit
-        at += size
-    return _Wal(page_size, committed, pages)
-
-
-def _checksum(order: str, data: bytes, seed: list[int]) -> list[int]:
-    """The log's running checksum over `data`, whose size is a multiple of 8."""
-    sum1, sum2 = seed
-    for word1, word2 in struct.iter_unpack(order + "II", data):
-        sum1 = (sum1 + word1 + sum2) & 0xFFFFFFFF
-        sum2 = (sum2 + word2 + sum1) & 0xFFFFFFFF
-    return [sum1, sum2]
-
-
-def _layouts(header: bytes, wal: _Wal, assumed: int) -> list[tuple[int, int]]:
+def _layouts(header: bytes, wal: Wal, assumed: int) -> list[tuple[int, int]]:
     """The possible sizes of a page and of the reserved space at its end, the most probable first."""
     page_size, reserved = _number(header, 16, 2), _number(header, 20, 1)
     page_size = wal.page_size or (65536 if page_size == 1 else page_size)
     layouts = [(wal.page_size or assumed, 0)]
-    if header.startswith(_MAGIC) and _is_page_size(page_size) and page_size - reserved >= 480:
+    if header.startswith(_MAGIC) and is_page_size(page_size) and page_size - reserved >= 480:
         layouts.insert(0, (page_size, reserved))
     return list(dict.fromkeys(layouts))
-
-
-def _is_page_size(size: int) -> bool:
-    return 512 <= size <= 65536 and size.bit_count() == 1
 
 
 class _Database:
     """The pages as of the last commit."""
 
-    def __init__(self, file: _File, log: _File, wal: _Wal, page_size: int, reserved: int) -> None:
+    def __init__(self, file: ReadFile, log: ReadFile, wal: Wal, page_size: int, reserved: int) -> None:
         self._file, self._log, self._offsets = file, log, wal.offsets
         self._page_size = page_size
         self.usable = page_size - reserved  # bytes of each page

@@ -19,6 +19,14 @@ class Mount(NamedTuple):
     options: str
 
 
+def mountinfo() -> str:
+    """The text of /proc/self/mountinfo; empty where there is none."""
+    try:
+        return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return ""
+
+
 def mounts(table: str) -> list[Mount]:
     """What is mounted, from the text of /proc/self/mountinfo (proc(5))."""
     found = []

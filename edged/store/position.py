@@ -25,6 +25,8 @@ class Position:
     head: int = 0
     behind: dict[str, int] = field(default_factory=dict)
     skips: list[Skip] = field(default_factory=list)  # in the order in which they came about
+    # Of series that are behind, as far as it is known: the last reading of theirs that is at or before head.
+    seen: dict[str, int] = field(default_factory=dict, compare=False)
 
     def of(self, series: str) -> int:
         """The sequence number up to which all readings of the series are settled."""
@@ -68,6 +70,23 @@ class Position:
             self.skips[-1] = Skip(end.after, max(end.upto, upto), series)
         elif upto > after:
             self.skips.append(Skip(after, upto, series))
+
+    def pass_by(self, series: str, after: int, last: int) -> None:
+        """The head is to move over readings of the series, those behind `after` up to `last`, that are not settled."""
+        self.behind.setdefault(series, after)
+        self.seen[series] = last
+
+    def settle(self, series: str, seq: int) -> None:
+        """Everything of the series at or before `seq` is settled."""
+        if self.seen.get(series) == seq:
+            self.in_step(series)
+        else:
+            self.behind[series] = seq
+
+    def in_step(self, series: str) -> None:
+        """Everything of the series at or before the head is settled."""
+        self.behind.pop(series, None)
+        self.seen.pop(series, None)
 
     def settle_to(self, seq: int) -> None:
         """Everything at or before `seq` is settled, of all series."""

@@ -1,17 +1,16 @@
 """A destination's view of the log: what it has not confirmed yet, to take in order and to settle."""
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import astuple, dataclass
 from typing import Any, Literal, Protocol
 
 from edged.reading import Entry
 from edged.series import Choice
+from edged.store.owed import Owed
 from edged.store.position import Position
 from edged.store.segment import Segment
-
-# Once there is something to send, so many further readings are looked through for more to go with it.
-LOOK_AHEAD = 2000
+from edged.store.taking import Batch, take_ahead, take_behind
 
 _MOST = 1 << 60  # of anything that is counted
 COUNTERS = ("delivered", "dead", "dropped", "merged", "lost")
@@ -82,7 +81,6 @@ class Queue:
         self.queued: int = kept["queued"]
         self.counted: int = kept["counted"]  # `queued` knows of all readings up to here
         self._log = log
-        self._seen: dict[str, int] = {}  # series that are behind: the last reading of theirs that is at or before head
         self._taken: list[Entry] = []  # the last batch
         self._beside: set[int] = set()  # of the last batch what has had others put in front of it since
         self._came = self._refused = 0  # readings that came, as far as they are queued or dropped; since the start
@@ -118,9 +116,10 @@ class Queue:
             "lost": self.lost,
         }
 
-    def owes(self, entry: Entry) -> bool:
-        """Whether the reading is still to be delivered here."""
-        return self.choice.wants(entry.series) and self.position.owes(entry.series, entry.seq)
+    @property
+    def owed(self) -> Owed:
+        """What is still to be delivered here of the log."""
+        return Owed(self._log, self.choice, self.position)
 
     def needs(self) -> list[tuple[int, int]]:
         """The ranges (after, up to) of the log that this destination cannot do without."""
@@ -134,7 +133,8 @@ class Queue:
             if wanted:
                 self.queued += 1
                 self._came += 1
-                self.wake.set()
+                if not self.wake.is_set():
+                    self.wake.set()
         else:
             self.position.skip(entry.seq - 1, entry.seq)
             if self.open and wanted:
@@ -145,34 +145,18 @@ class Queue:
     # --- looking through it
 
     def count(self) -> None:
-        """Counts what has come since it counted last, by the headers of segments; only those begun are unpacked.
-
-        Not while readings arrive or are taken.
-        """
-        begun = max([self.position.head, *self.position.behind.values()])
+        """Counts what has come since it counted last.  Not while readings arrive or are taken."""
+        begun = self.owed.begun()
         while (segment := self._log.after(self.counted)) is not None:
-            self.queued += self._owed_of(segment, self.counted, begun)
+            self.queued += self.owed.of(segment, self.counted, begun)
             self.counted = segment.last
-
-    def _owed_of(self, segment: Segment, after: int, begun: int) -> int:
-        """How many readings of the segment behind `after` are owed; all behind `begun` are, but for skips."""
-        if segment.first > max(begun, after) and not self.position.touched(segment.first, segment.last):
-            return sum(number for series, number in segment.counts.items() if self.choice.wants(series))
-        return sum(1 for entry in segment.after(after) if self.owes(entry))
 
     def pending(self) -> Iterator[Entry]:
         """All that is queued, in order; dead letters that are tried again come first.  Raises StoreUnusable."""
         if self.again:
             yield from self._log.retried(self.name)
-        yield from self.owed()
-
-    def owed(self) -> Iterator[Entry]:
-        """What is queued of the log itself, in order."""
-        at = self.position.lowest
-        while self.queued > self.again and (segment := self._log.after(self.position.past(at))) is not None:
-            if any(self.choice.wants(series) for series in segment.counts):
-                yield from (entry for entry in segment.after(at) if self.owes(entry))
-            at = segment.last
+        if self.queued > self.again:
+            yield from self.owed
 
     def oldest_ms(self) -> int | None:
         """The time of the oldest reading that is queued."""
@@ -188,77 +172,17 @@ class Queue:
         Nothing is changed: without `settle` the same are taken again.
         """
         with self.turn:
-            batch = _Batch(most, blocked, fits)
+            batch = Batch(most, blocked, fits)
             if self.again:
                 for entry in self._log.retried(self.name):
                     batch.offer(entry)
-            self._take_behind(batch)
-            self._take_ahead(batch)
+            take_behind(batch, self.owed, self._log)
+            take_ahead(batch, self.owed, self._log)
             if self.position.skips:
                 with self._log.lock:  # what comes may be skipped
                     self.position.tidy()
             self._taken, self._fallen, self._beside = sorted(batch.entries), {}, set()
             return list(self._taken)
-
-    def _take_behind(self, batch: "_Batch") -> None:
-        """Takes from the series that are behind, up to where the others are."""
-        scanned = {series: at for series, at in self.position.behind.items() if batch.open_for(series)}
-        found: set[str] = set()
-        while scanned and not batch.full():
-            start = self.position.past(min(scanned.values()))
-            segment = self._log.ready(start) if start < self.position.head else None
-            if segment is None:  # looked through all; what has nothing left is in step again
-                for series in scanned:
-                    if series not in found:
-                        self._in_step(series)
-                return
-            here = {series for series, at in scanned.items() if at < segment.last and series in segment.counts}
-            for entry in segment.after(start) if here else ():
-                if entry.seq > self.position.head:
-                    break
-                if entry.series in here and entry.seq > scanned[entry.series] and self.owes(entry):
-                    found.add(entry.series)
-                    batch.offer(entry)
-            if batch.full():
-                return
-            reached = min(segment.last, self.position.head)
-            scanned = {series: max(at, reached) for series, at in scanned.items() if batch.open_for(series)}
-            for series in scanned:
-                if series not in found:  # nothing of it up to here; the next take need not look again
-                    self.position.behind[series] = scanned[series]
-
-    def _take_ahead(self, batch: "_Batch") -> None:
-        """Takes from behind the head, and moves the head: a reading that is passed by puts its series behind."""
-        looked = 0
-        while not batch.full() and (looked < LOOK_AHEAD or not batch.entries):
-            start = self.position.past(self.position.head)
-            if (segment := self._log.ready(start)) is None:
-                return
-            wanted = {series for series in segment.counts if self.choice.wants(series)}
-            if not any(batch.open_for(series) for series in wanted):
-                looked += segment.last - start
-                self._pass(segment, wanted)
-                continue
-            for entry in segment.after(start):
-                if batch.full():
-                    return
-                if entry.series in wanted and self.owes(entry):
-                    batch.offer(entry)
-                    self.position.behind.setdefault(entry.series, entry.seq - 1)
-                    self._seen[entry.series] = entry.seq
-                self.position.head = entry.seq
-                looked += 1
-
-    def _pass(self, segment: Segment, wanted: Iterable[str]) -> None:
-        """Moves the head over a segment of which nothing can be taken now, without unpacking it."""
-        for series in wanted:
-            self.position.behind.setdefault(series, max(self.position.head, segment.first - 1))
-            self._seen[series] = segment.last
-        self.position.head = segment.last
-
-    def _in_step(self, series: str) -> None:
-        self.position.behind.pop(series, None)
-        self._seen.pop(series, None)
 
     def settle(self, entry: Entry, *, merged: bool = False, reason: str = "", response: str = "") -> None:
         """Ends a reading's life here: delivered, merged into another, or (with a reason) dead.
@@ -284,10 +208,7 @@ class Queue:
             elif entry.seq in self._beside:
                 self.position.skip(entry.seq - 1, entry.seq, entry.series)
             elif counter is None:
-                if self._seen.get(entry.series) == entry.seq:
-                    self._in_step(entry.series)
-                else:
-                    self.position.behind[entry.series] = entry.seq
+                self.position.settle(entry.series, entry.seq)
             self._log.settled(entry.seq)
 
     def join(self, earlier: "Queue", began: int) -> None:
@@ -305,13 +226,12 @@ class Queue:
                     behind.update(segment.counts)
                 at = segment.last
             with self._log.lock:
-                self._beside = {entry.seq for entry in self._taken if self.owes(entry)}
+                self._beside = {entry.seq for entry in self._taken if entry in self.owed}
                 self.position = self.position.joined(earlier.position, began, sorted(behind))
                 for series in sorted(before):
                     if not earlier.choice.wants(series):
                         self.position.skip(0, began, series)
                 self.began = min(self.began, earlier.began)
-                self._seen.clear()
                 self.again += earlier.again
                 for counter in COUNTERS:
                     setattr(self, counter, getattr(self, counter) + getattr(earlier, counter))
@@ -322,23 +242,11 @@ class Queue:
 
     # --- what bounds, damage and people take away
 
-    def owed_in(self, after: int, upto: int) -> int:
-        """How many readings in that range of the log are owed.  Called with the turn held.  Raises StoreUnusable."""
-        begun = max([self.position.head, *self.position.behind.values()])
-        owed, at = 0, max(after, self.position.lowest)
-        while at < upto and (segment := self._log.after(self.position.past(at))) and segment.first <= upto:
-            if segment.last <= upto:
-                owed += self._owed_of(segment, at, begun)
-            else:
-                owed += sum(1 for entry in segment.after(at) if entry.seq <= upto and self.owes(entry))
-            at = segment.last
-        return owed
-
     def missing(self) -> int:
         """How many readings are counted as queued and not there.  Called with the turn held.  Raises StoreUnusable."""
         with self._log.lock:
             queued, upto = self.queued, self.counted
-        return queued - self.again - self.owed_in(self.position.lowest, upto)
+        return queued - self.again - self.owed.number(self.position.lowest, upto)
 
     def recount(self, dead: int, again: Collection[int]) -> int:
         """Counts as lost what is not there any more; returns how many readings that is.
@@ -383,7 +291,6 @@ class Queue:
                 self.queued += self._came - came
                 self.dropped += self._refused - refused
                 self._fallen, self._beside = fallen, beside
-                self._seen.clear()
 
         return undo
 
@@ -391,7 +298,7 @@ class Queue:
         """Drops what has come behind `after`, all of it in memory, and whatever comes.  Called with the turn held."""
         with self._log.lock:
             upto = self.counted
-            number = self.owed_in(after, upto)
+            number = self.owed.number(after, upto)
             self.discard(lambda position: position.skip(after, upto), number, "dropped")
             self.full = True
 
@@ -401,10 +308,10 @@ class Queue:
         Called with the turn held.
         """
         with self._log.lock:
-            owed = [entry for entry in self._taken if entry.seq not in self._fallen and self.owes(entry)]
+            owed = [entry for entry in self._taken if entry.seq not in self._fallen and entry in self.owed]
             forget(self.position)
-            self._fallen.update((entry.seq, counter) for entry in owed if not self.owes(entry))
-            self._seen.clear()
+            self._fallen.update((entry.seq, counter) for entry in owed if entry not in self.owed)
+            self.position.seen.clear()
             self.position.tidy()
             self.queued -= number
             setattr(self, counter, getattr(self, counter) + number)
@@ -418,28 +325,3 @@ def _check(kept: Any) -> None:
     for number in [*numbers, *kept["behind"].values(), *skips]:
         if type(number) is not int or not 0 <= number < _MOST:
             raise ValueError(f"{number!r:.50} in a place of numbers")
-
-
-class _Batch:
-    """A batch in the making: what it holds, and whether it takes more."""
-
-    def __init__(self, most: int, blocked: Collection[str], fits: Callable[[Entry], bool]) -> None:
-        self.entries: list[Entry] = []
-        self._most = most
-        self._closed = set(blocked)
-        self._fits = fits
-
-    def full(self) -> bool:
-        return len(self.entries) >= self._most
-
-    def open_for(self, series: str) -> bool:
-        return series not in self._closed
-
-    def offer(self, entry: Entry) -> None:
-        """Takes the reading, unless the batch is full or its series is closed; then none behind it is taken either."""
-        if self.full() or entry.series in self._closed:
-            return
-        if not self._fits(entry):
-            self._closed.add(entry.series)
-            return
-        self.entries.append(entry)

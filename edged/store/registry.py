@@ -6,21 +6,21 @@ guarded by the log's lock, unless a function says otherwise.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from edged.errors import StoreUnusable
+from edged.reading import Entry
 from edged.series import Choice
 from edged.store.disk import Disk
-from edged.store.letters import DeadLetter
 from edged.store.queue import Bounds, Queue
 from edged.store.queue import Log as Reads
-from edged.store.tables import DESTINATION
+from edged.store.tables import DESTINATION, MEMORY
 from edged.store.tail import Ranges, union
 
 log = logging.getLogger(__name__)
 
-_MEMORY = "memory:"  # prefix of what drivers and platforms remember
+_NAMES = "names"  # all other states, so that one that is gone is missed
 # Where it cannot be read what the store holds, numbers begin behind all that it could hold: for each second of the
 # clock higher, since what had such numbers may be in the store by the next time.
 _UNKNOWN = 1 << 52
@@ -39,29 +39,37 @@ class Registry:
         self._keep_removed_s = keep_removed_s
         self._kept: dict[str, Any] = {}  # the states as they are on disk
         self._memories: dict[str, Any] = {}
-        self._surplus: dict[str, int] = {}  # dead letters beyond the bound, that the next commit deletes
         self._known = disk.readable
         self._torn = disk.torn
+        self._lost: set[str] = set()  # destinations whose place in the log was lost
         self._seen_s = time.monotonic()
         self._load(disk.states())
 
     def _load(self, states: dict[str, Any]) -> None:
         self._kept = dict(states)
-        for name, kept in states.items():
-            if name.startswith(_MEMORY):
-                self._memories.setdefault(name.removeprefix(_MEMORY), kept)
+        for name, kept in (dict.fromkeys(states.get(_NAMES) or ()) | states).items():
+            if name.startswith(MEMORY):
+                self._take_memory(name.removeprefix(MEMORY), kept)
             elif name.startswith(DESTINATION):
                 try:
                     self._take(name.removeprefix(DESTINATION), kept)
                 except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                    self._torn = True
+                    self._lost.add(name.removeprefix(DESTINATION))
                     log.error(
                         "%s: its place in the store cannot be read (%s); it gets again all that is there",
                         name.removeprefix(DESTINATION),
                         error,
                     )
 
-    def _take(self, name: str, kept: dict[str, Any]) -> None:
+    def _take_memory(self, owner: str, kept: Any) -> None:
+        if kept is None:
+            log.error("what %s remembered in the store is damaged or gone: it begins anew, a total from 0", owner)
+        else:
+            self._memories.setdefault(owner, kept)
+
+    def _take(self, name: str, kept: Any) -> None:
+        if kept is None:
+            raise ValueError("it is damaged or gone")
         bounds = Bounds(*kept.get("bounds", ()))
         queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), bounds, kept)
         if name in self.queues:
@@ -106,7 +114,7 @@ class Registry:
         """A destination's queue, for its sender.  Called with the disk's lock held; `last` is the log's last number."""
         with self._reads.lock:
             old = self.queues.get(name)
-            kept = old.to_json() if old else Queue.new(choice, 0 if self._torn else last())
+            kept = old.to_json() if old else Queue.new(choice, 0 if self._torn or name in self._lost else last())
             if not old:  # its letters, where its own state was lost
                 kept["dead"] = sum(1 for _ in self._disk.letters(name, retry=False))
                 kept["again"] = kept["queued"] = sum(1 for _ in self._disk.letters(name, retry=True))
@@ -120,6 +128,7 @@ class Registry:
             if old:
                 old.over = False
             raise
+        self._lost.discard(name)
         with self._reads.lock:
             queue.count()  # what has come in the meantime, all of it in memory
             self.queues[name] = queue
@@ -146,6 +155,7 @@ class Registry:
                 if queue.removed_s >= self._keep_removed_s:
                     with self._reads.lock:
                         del self.queues[queue.name]
+                        self._reads.settled(0)
                     log.warning(
                         "%s left the config (keep_removed): its %d queued readings and %d dead letters are dropped",
                         queue.name,
@@ -159,42 +169,25 @@ class Registry:
 
     # --- what is written
 
-    def changed(self) -> dict[str, Any]:
-        """The states that are other than on disk; None: to be forgotten."""
-        states = {DESTINATION + queue.name: queue.to_json() for queue in self.queues.values()}
-        states |= {_MEMORY + owner: memory for owner, memory in self._memories.items()}
+    def changed(self, unwritten: Collection[Entry] = ()) -> dict[str, Any]:
+        """The states that are other than on disk; None: to be forgotten.  They know nothing of `unwritten` readings."""
+        states: dict[str, Any] = {}
+        for queue in self.queues.values():
+            states[DESTINATION + queue.name] = state = queue.to_json()
+            state["queued"] -= sum(1 for entry in unwritten if entry in queue.owed)
+        states |= {MEMORY + owner: memory for owner, memory in self._memories.items()}
+        states[_NAMES] = sorted(states)
         gone = {name: None for name in self._kept if name.startswith(DESTINATION) and name not in states}
         return {name: state for name, state in states.items() if self._kept.get(name) != state} | gone
 
     @staticmethod
     def must_be_written(states: dict[str, Any]) -> bool:
         """Whether the changes are worth a commit of their own; where a destination is, is not."""
-        return any(state is None or name.startswith(_MEMORY) for name, state in states.items())
+        return any(state is None or name.startswith(MEMORY) for name, state in states.items())
 
     def wrote(self, states: dict[str, Any]) -> None:
         """The changes are on disk."""
         self._kept = {name: state for name, state in (self._kept | states).items() if state is not None}
-        self._surplus = {}
-
-    def surplus_letters(self) -> dict[str, int]:
-        """How many of each destination's oldest dead letters are beyond its bound; from now on they are dropped."""
-        for queue in self.queues.values():
-            if (over := queue.dead - queue.bounds.max_dead_letters) > 0:
-                queue.dead -= over
-                queue.dropped += over
-                self._surplus[queue.name] = self._surplus.get(queue.name, 0) + over
-        return dict(self._surplus)
-
-    def surplus(self, destination: str) -> int:
-        """How many of a destination's dead letters are dropped and still on disk."""
-        return self._surplus.get(destination, 0)
-
-    def lose_letters(self, letters: list[DeadLetter]) -> None:
-        """Dead letters that could not be written are lost."""
-        for letter in letters:
-            if (queue := self.queues.get(letter.destination)) is not None:
-                queue.dead -= 1
-                queue.lost += 1
 
     # --- memories
 

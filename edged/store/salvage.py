@@ -3,37 +3,26 @@
 import logging
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edged.store.files import (
-    RESERVE,
-    RESERVE_BYTES,
-    SIDES,
-    DamagedStore,
-    Files,
-    Lock,
-    NewerStore,
-    is_damage,
-    is_full,
-    set_aside,
-)
+from edged.store.aside import SIDES, forget_damaged, set_aside, set_damaged_aside
+from edged.store.files import DamagedStore, Files, Lock, NewerStore, is_damage, is_full
 from edged.store.frozen import letter_in, segment_of, state_in
 from edged.store.pages import Row, rows
 from edged.store.place import free_bytes, give_to_owner
 from edged.store.position import Position
+from edged.store.room import RESERVE_BYTES, give_up_reserve
 from edged.store.segment import Segment
 from edged.store.tables import DESTINATION, FILE
+from edged.store.wal import read_wal
 
 log = logging.getLogger(__name__)
 
-_ASIDE = "damaged-"
 _DRAFT = "salvaged"  # folder of the new database, until it takes the place of the damaged one
 _ASIDE_KEPT = 2
 _BATCH_BYTES = 256 * 1024  # of segments in one commit
-_WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
 class Opened(NamedTuple):
@@ -47,16 +36,19 @@ def open_files(folder: Path, lock: Lock) -> Opened:
     """Opens the store, or makes it.  Raises sqlite3.Error or OSError where it cannot be written at all."""
     path = folder / FILE
     _finish(folder)
-    gone = lock.existed and not path.exists()
-    emptied = path.exists() and path.stat().st_size == 0
+    gone = lock.used and not path.exists()
+    emptied = lock.used and path.exists() and path.stat().st_size == 0
     wal = path.with_name(path.name + "-wal")
+    left = read_wal(wal)  # by the last one, who came to no clean end
     if gone or emptied:
         what = "is gone" if gone else "was empty"
-        if _wal_is_whole(wal):  # SQLite would delete it; and it may hold all there was
+        if left.page_size:  # SQLite would delete it; and it may hold all there was
             path.touch(mode=0o640)
             return Opened(salvage(folder, DamagedStore(f"{path} {what}")), damaged=True)
         log.error("%s %s; a new one was begun: what was queued there is lost", path, what)
-    elif lock.torn and not _wal_is_whole(wal):
+    elif left.damaged:  # SQLite would pass over what was committed last
+        return Opened(salvage(folder, DamagedStore("a part of its write-ahead log")), damaged=True)
+    elif lock.torn and not left.page_size:
         log.error("%s is gone or no log of SQLite's: what was stored last before the end may be lost", wal)
     try:
         try:
@@ -64,7 +56,7 @@ def open_files(folder: Path, lock: Lock) -> Opened:
         except sqlite3.Error as error:
             if not is_full(error):
                 raise
-            (folder / RESERVE).unlink(missing_ok=True)
+            give_up_reserve(folder)
             return Opened(Files(folder), gone or emptied)
     except NewerStore as newer:
         aside = set_aside(folder, f"store-version-{newer}")
@@ -82,14 +74,6 @@ def open_files(folder: Path, lock: Lock) -> Opened:
         return Opened(salvage(folder, error), damaged=True)
 
 
-def _wal_is_whole(wal: Path) -> bool:
-    try:
-        with wal.open("rb") as file:
-            return file.read(4) in _WAL_MAGIC
-    except FileNotFoundError:
-        return False
-
-
 def salvage(folder: Path, error: Exception) -> Files:
     """Makes a new database of what is whole, and sets the damaged one aside.  Raises sqlite3.Error, OSError.
 
@@ -97,7 +81,7 @@ def salvage(folder: Path, error: Exception) -> Files:
     """
     forget_damaged(folder, keep=_ASIDE_KEPT - 1)
     if free_bytes(folder) < RESERVE_BYTES:
-        (folder / RESERVE).unlink(missing_ok=True)
+        give_up_reserve(folder)
     draft = folder / _DRAFT
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o750)
@@ -108,7 +92,7 @@ def salvage(folder: Path, error: Exception) -> Files:
         readings, room = _save_segments(folder, files, lowest)
     finally:
         files.close()
-    aside = set_aside(folder, f"{_ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    aside = set_damaged_aside(folder)
     _finish(folder)
     log.error(
         "the store was damaged (%s): %d readings and %d dead letters were saved into a new one%s;"
@@ -158,13 +142,7 @@ def _saved(batch: list[tuple[Segment, int]], files: Files) -> bool:
 
 def _make_room(folder: Path) -> bool:
     """Gives up what can be done without; False where there is nothing."""
-    if forget_damaged(folder, keep=0):
-        return True
-    try:
-        (folder / RESERVE).unlink()
-    except FileNotFoundError:
-        return False
-    return True
+    return forget_damaged(folder, keep=0) or give_up_reserve(folder)
 
 
 def _save_small(damaged: Path, files: Files) -> tuple[int, int]:
@@ -214,13 +192,3 @@ def _later(one: Any, other: Any) -> Any:
     if isinstance(one, dict) and isinstance(other, dict):
         return max(one, other, key=lambda state: state.get("counted", 0))
     return other
-
-
-def forget_damaged(folder: Path, keep: int) -> bool:
-    """Keeps the newest of the damaged files only; whether there were others."""
-    old = sorted(folder.glob(f"{_ASIDE}*.db"))
-    old = old[: len(old) - keep]
-    for path in old:
-        for side in SIDES:
-            path.with_name(path.name + side).unlink(missing_ok=True)
-    return bool(old)

@@ -93,7 +93,10 @@ class Segment:
             times[:1] + [later - earlier for earlier, later in pairwise(times)],
             [entry.value for entry in self.entries],
         )
-        return zlib.compress(_json(columns), 1)
+        packer = zlib.compressobj(
+            1, zlib.DEFLATED, 13, 6
+        )  # as short, in a quarter of the memory: a flush wakes up cold
+        return packer.compress(_json(columns)) + packer.flush()
 
     @staticmethod
     def dumps(segment: "Segment") -> bytes:

@@ -21,7 +21,8 @@ from persistqueue import Empty, PDict, SQLiteQueue
 from edged.store.segment import DamagedSegment, Segment
 
 FILE = "store.db"
-DESTINATION = "destination:"  # the states of queues begin so
+DESTINATION = "destination:"  # the names of queues' states begin so
+MEMORY = "memory:"  # and those of what drivers and platforms remember
 _DAMAGED_KEPT = 20  # segments
 
 # Exclusive before the first access: no -shm file, which on a full disk would end the process by SIGBUS.
@@ -172,12 +173,17 @@ class LogTable(_OnConnection, SQLiteQueue):
         )
         return row and int(row[0])
 
-    def bytes_before(self, seq: int) -> int:
-        """What the log takes on disk up to the segment that holds the reading behind `seq`."""
-        row = self._one(
-            f"SELECT bytes_before FROM {self._table_name} WHERE {self._key_column} > ? ORDER BY {self._key_column}", seq
-        )
-        return self.bytes if row is None else int(row[0] or 0)
+    def bytes_of(self, after: int, upto: int) -> int:
+        """What the segments take on disk whose keys are behind `after` and not behind `upto`."""
+        key, table = self._key_column, self._table_name
+        within = f"FROM {table} WHERE {key} > ? AND {key} <= ? ORDER BY {key}"
+        first = self._one(f"SELECT bytes_before {within}", after, upto)
+        if first is None:
+            return 0
+        if first[0] is None:  # of an older version
+            return int(self._one(f"SELECT sum(length(data)) {within}", after, upto)[0])
+        before, length = self._one(f"SELECT bytes_before, length(data) {within} DESC", after, upto)
+        return int(before or 0) + footprint(length or 0) - int(first[0] or 0)
 
     def trim(self, after: int, upto: int) -> None:
         """Deletes the segments whose readings are all behind `after` and not behind `upto`."""

@@ -2,10 +2,15 @@
 for their commit: for a moment, or, where the disk cannot be written, packed and up to a bound.
 """
 
+from collections import deque
+
 from edged.reading import Entry
 from edged.store.segment import READINGS, Segment
 
+_MOST_BYTES = 16 * 1024  # of a segment on disk: a quarter of the smallest bound
 _SAME_CLOCK_MS = 20  # a clock that moved by more against the time since boot begins a new segment
+
+_MARKS = 64  # in a flush interval, to tell how long a reading has been in memory
 
 Ranges = list[tuple[int, int]]  # of sequence numbers: after the first, up to and with the second
 
@@ -25,10 +30,24 @@ class _Run:
 class Tail:
     """All of it is guarded by the log's lock, but for `segments_of`."""
 
-    def __init__(self, boot_id: str) -> None:
+    def __init__(self, boot_id: str, last: int = 0, interval_ms: float = 1000.0) -> None:
+        """`last` is the last sequence number that is on disk; `interval_ms` the flush interval."""
+        self.last = last  # that was given
         self.waiting: list[Segment] = []
         self._runs: list[_Run] = []
         self._boot_id = boot_id
+        self._marks: deque[tuple[int, int]] = deque()  # readings, and when they came, in ms since boot
+        self._mark_ms = interval_ms / _MARKS
+        self._withheld: deque[int] = deque()  # the first readings of what must be on disk before it is sent
+
+    def mark(self, boot_ms: int) -> None:
+        """What is added from now on comes at that time."""
+        if not self._marks or boot_ms - self._marks[-1][1] >= self._mark_ms:
+            self._marks.append((self.last + 1, boot_ms))
+
+    def came_ms(self, seq: int) -> int:
+        """When the reading came, or a little earlier."""
+        return max((came_ms for first, came_ms in self._marks if first <= seq), default=0)
 
     def add(self, entry: Entry, offset_ms: int) -> None:
         """Appends a reading."""
@@ -37,6 +56,28 @@ class Tail:
             run = _Run(offset_ms)
             self._runs.append(run)
         run.entries.append(entry)
+        self.last = entry.seq
+
+    def withhold(self) -> None:
+        """What comes from now on may be sent only when it has been let go."""
+        self._withheld.append(self.last + 1)
+
+    def let_go(self, upto: int) -> bool:
+        """What was withheld up to there may be sent; whether there was any."""
+        before = len(self._withheld)
+        while self._withheld and self._withheld[0] <= upto:
+            self._withheld.popleft()
+        return len(self._withheld) < before
+
+    @property
+    def withholds(self) -> bool:
+        """Whether there is what may not be sent yet."""
+        return bool(self._withheld)
+
+    @property
+    def sendable(self) -> int:
+        """The last sequence number that may be sent."""
+        return self._withheld[0] - 1 if self._withheld else self.last
 
     def __len__(self) -> int:
         """How many runs there are, each of which becomes a segment."""
@@ -65,6 +106,21 @@ class Tail:
         chosen = entries[max(0, after + 1 - first) : max(0, upto + 1 - first)]
         return Segment.of(chosen, self._boot_id, offset_ms) if chosen else None
 
+    def forget(self, upto: int) -> None:
+        """Lets go of the readings at or before `upto`, which nobody needs.  Not while segments are made of them."""
+        while len(self._marks) > 1 and self._marks[1][0] <= upto + 1:
+            self._marks.popleft()
+        while self._runs and self._runs[0].entries[-1].seq <= upto:
+            del self._runs[0]
+        if self._runs:
+            entries = self._runs[0].entries
+            del entries[: max(0, upto + 1 - entries[0].seq)]
+
+    def entries(self) -> list[Entry]:
+        """All that is in memory."""
+        waiting = [entry for segment in self.waiting for entry in segment.entries]
+        return waiting + [entry for run in self._runs for entry in run.entries]
+
     def close(self) -> list[_Run]:
         """The runs to be made segments; what comes from now on goes into others."""
         if self._runs:
@@ -79,8 +135,16 @@ class Tail:
             for after, upto in needed:
                 if after < last and upto >= first:
                     part = run.entries[max(0, after + 1 - first) : upto + 1 - first]
-                    segments.append(Segment.of(part, self._boot_id, run.offset_ms))
+                    segments += self._segments(part, run.offset_ms)
         return segments
+
+    def _segments(self, entries: list[Entry], offset_ms: int) -> list[Segment]:
+        """One, or several where it would be a large part of a small bound: a bound takes whole segments away."""
+        segment = Segment.of(entries, self._boot_id, offset_ms)
+        if segment.size <= _MOST_BYTES or len(entries) == 1:
+            return [segment]
+        middle = len(entries) // 2
+        return self._segments(entries[:middle], offset_ms) + self._segments(entries[middle:], offset_ms)
 
     def closed(self, runs: list[_Run], segments: list[Segment]) -> None:
         """The segments take the place of their runs."""

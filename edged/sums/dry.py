@@ -18,7 +18,6 @@ from edged.reading import Reading
 from edged.sampling.sampler import Sampler
 from edged.sampling.shaping import Shaping
 from edged.store.log import Log
-from edged.store.segment import READINGS
 from edged.sums.line import Line
 from edged.sums.values import Plant, Sample, Source, Walk
 
@@ -26,8 +25,6 @@ EPOCH_S = 1_767_571_200  # a Monday, 0 h UTC: when every dry run begins
 
 _TURN_S = 0.001  # a sensor's turn on its bus
 _WAKING_S = 0.0005  # until a sender that rested takes what has come
-_LONG_TAIL = 5 * READINGS  # then the store flushes before its interval is over
-_DRIFT = 1.0162
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,9 @@ class Plan:
 class DryRun:
     """One run of a plan on a store in `folder`.  `run` lets virtual time pass; `close` lets go of the store.
 
-    Whether a flush meets readings that are on their way is decided by three phases: the sensors' grid, the senders'
-    turns, the flushes.  Those of a real daemon are anybody's guess.  So a run may go through all of them: its flushes
-    come a little late (always), and its grid by `slew` s too early in a second.
+    How old readings get until they are confirmed is decided by two phases: the sensors' grid and the senders' turns.
+    Those of a real daemon are anybody's guess.  So a run may go through all of them: its grid comes by `slew` s too
+    early in a second.
     """
 
     def __init__(self, plan: Plan, folder: Path, slew: float = 0.0) -> None:
@@ -54,11 +51,9 @@ class DryRun:
         self.reads: dict[str, int] = dict(self.taken)
         self.log = Log(folder, plan.flush_interval, "dry", self.now_ms, self.now_ms)
         self.lines = {destination.name: Line(destination, self, plan.latency_s) for destination in plan.destinations}
-        self._flush_interval = plan.flush_interval * _DRIFT
+        self._flush_interval = plan.flush_interval
         self._flushes = True
-        self._flushing = False  # a flush will come
-        self._began = 0.0  # from when on flushes come every interval: the last one that came before its time
-        self._tail = 0
+        self._flush_at = math.inf  # the next one
         self.online = True
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -94,14 +89,14 @@ class DryRun:
         self._flushes = False
         self.run(seconds, online=False)
         self._flushes = True
-        self._flush()
+        self.log.flush()
 
     def drain(self, line: Line) -> list[tuple[float, int]]:
         """A destination alone sends all that it lacks, and nothing new comes.
 
         Returns how many readings there were left at which time, exchange by exchange, from the beginning on.
         """
-        self.online, self._events = True, []
+        self.online, self._events, self._flush_at = True, [], math.inf
         points = [(self.now, line.queue.queued)]
         line.wake()
         while self._events and line.queue.queued:
@@ -150,13 +145,8 @@ class DryRun:
         follow(-math.inf)
 
     def _put(self, readings: Iterable[Reading], offset_ms: int, memory: Mapping[str, int]) -> None:
-        readings = list(readings)
         self.log.put(readings, offset_ms, memory)
-        self._tail += len(readings)
         self.flush_later()
-        if (memory or self._tail > _LONG_TAIL) and self._flushes:
-            self._began = self.now
-            self._flush()
         for line in self.lines.values() if self.online else ():
             if line.resting and line.queue.wake.is_set():
                 line.wake(_WAKING_S)
@@ -164,20 +154,15 @@ class DryRun:
     # --- the store
 
     def flush_later(self) -> None:
-        """Lets the next flush come: there is something for it."""
-        if self._flushes and not self._flushing:
-            self._flushing = True
-            intervals = math.floor((self.now - self._began) / self._flush_interval) + 1
-            began = self._began
-            self.at(began + intervals * self._flush_interval, lambda: self._flush_in_turn(began))
+        """Lets the next flush come: there may be something for it."""
+        at = self.now + min(self.log.due_s(), self._flush_interval)
+        if self._flushes and at < self._flush_at:
+            self._flush_at = at
+            self.at(at, lambda: self._flush_in_time(at))
 
-    def _flush_in_turn(self, began: float) -> None:
-        self._flushing = False
-        if began == self._began:
-            self._flush()
-        else:  # one came before its time, and the next an interval after that
-            self.flush_later()
-
-    def _flush(self) -> None:
-        self._tail = 0
-        self.log.flush()
+    def _flush_in_time(self, at: float) -> None:
+        if at == self._flush_at:
+            self._flush_at = math.inf
+            self.log.flush_in_time()
+            if self.log.due_s() <= self._flush_interval:
+                self.flush_later()

@@ -2,15 +2,18 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edged import clock
 from edged.drivers import Driver, EventDriver
 from edged.errors import NoReply
 from edged.reading import Values
+from edged.sampling.lane import Lane
 from edged.sampling.memory import Memory
 from edged.sampling.sampler import Sampler
 from edged.sampling.schedule import Never
@@ -172,6 +175,28 @@ def test_a_stop_a_reload_and_a_failure_lose_no_pulse(tmp_path):
     sampler.close()
     log.stop()
     assert remembered(tmp_path) == {"total": 23}
+
+
+@pytest.mark.pain("D10")
+def test_what_is_counted_while_it_is_closed_is_kept_on_a_lane_that_goes_on(tmp_path):
+    class Last(Counter):
+        def close(self):
+            self.count()
+
+    world = World()
+    log = open_log(tmp_path)
+    sampler = sampler_of(log, world, Last)
+    read(sampler)
+    lane = Lane("meters", clock.monotonic, time.time)
+    lane.add(sampler_of(log, World(), Counter))
+    lane.start()
+    world.pulses = 7
+    assert lane.remove(sampler).wait(10)
+    sampler.retire()
+    assert recalled(log) == {"total": 7}
+    assert lane.remove(sampler_of(log, World())).wait(10)  # one that was never read as well
+    lane.stop(10)
+    log.stop()
 
 
 @pytest.mark.pain("D11")

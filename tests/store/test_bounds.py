@@ -6,11 +6,11 @@ from typing import Literal
 import pytest
 
 from edged.reading import Reading
-from edged.store.files import RESERVE_BYTES
 from edged.store.log import Log
 from edged.store.queue import Bounds, Queue
+from edged.store.room import RESERVE_BYTES
 from edged.store.tables import footprint
-from tests.store import ALL, BOOT, NOW_MS, abandon, only, open_log, settle_all
+from tests.store import ALL, BOOT, NOW_MS, abandon, only, open_log, readings, settle_all
 from tests.store.ledger import Ledger, account, killed, number_of
 
 KIB = 1024
@@ -40,6 +40,24 @@ def reopened(folder: Path, ledger: Ledger, **bounds: Bounds) -> dict[str, list[i
 
 
 # --- size
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize("when_full", ["drop-oldest", "drop-newest"])
+@pytest.mark.parametrize("number", [300, 1000, 3000])
+def test_of_a_flush_that_is_larger_than_the_bound_what_fits_is_kept(tmp_path, when_full: Full, number):
+    log = open_log(tmp_path)
+    ledger = Ledger()
+    queue = ledger.open(log, web=Bounds(64 * KIB, when_full=when_full))["web"]
+    ledger.put(log, number, 300)
+    log.flush()
+    ledger.check(log)
+    size = log.reader.bytes_of_all(queue.needs())
+    assert 64 * KIB * 0.95 - 17 * KIB < size <= 64 * KIB
+    kept = [number_of(entry.value) for entry in queue.pending()]
+    newest = when_full == "drop-oldest"
+    assert kept == list(range(number - len(kept), number) if newest else range(len(kept)))
+    log.stop()
 
 
 @pytest.mark.guarantee(1)
@@ -468,3 +486,17 @@ def test_disk_space_is_given_back_after_a_long_backlog(tmp_path, way):
     log.stop()
     assert disk_use(tmp_path) < RESERVE_BYTES + 300 * KIB
     reopened(tmp_path, ledger)
+
+
+def test_a_range_does_not_take_what_is_trimmed_behind_it(tmp_path):
+    log = open_log(tmp_path)
+    full = log.open_queue("full", ALL, Bounds(max_size=1500, when_full="drop-newest"))
+    other = log.open_queue("other", ALL)
+    sizes = []
+    for _ in range(20):
+        log.put(readings("a.x", "b.x"), 0)
+        log.flush()
+        settle_all(other)
+        log.flush()
+        sizes.append((full.queued, sum(log.bytes_of(*needed) for needed in full.needs())))
+    assert len({size for queued, size in sizes if queued == full.queued}) == 1, sizes

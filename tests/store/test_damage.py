@@ -13,7 +13,7 @@ from edged.errors import StoreUnusable
 from edged.series import Choice
 from edged.store import desk
 from edged.store import salvage as salvage_module
-from edged.store.files import APPLICATION
+from edged.store.files import APPLICATION, Lock
 from edged.store.log import Log
 from edged.store.queue import Queue
 from tests.store import ALL, abandon, files_of, only, open_log, settle_all
@@ -25,7 +25,7 @@ CHOICES = {"web": ALL, "part": only("b.x")}
 
 def look_through(log: Log) -> None:
     """What the checking thread and the first flush do."""
-    log._check()
+    log.inspect()
     log.flush()
 
 
@@ -378,13 +378,13 @@ def test_damage_under_a_running_store_is_mended_without_a_restart(tmp_path, dama
         files_of(log).connection.execute("PRAGMA wal_checkpoint")
         damage(folder / "store.db", page)
         files_of(log).connection.execute("PRAGMA shrink_memory")
-        log._recent.clear()
+        log.reader.recent.clear()
         on_its_way = []
         with contextlib.suppress(StoreUnusable):
             on_its_way = queues["web"].take(20)
         running.put(log, 10, 300)
         with contextlib.suppress(StoreUnusable):
-            log._check()
+            log.inspect()
         log.flush()
         log.flush()
         assert log.trouble == ""
@@ -495,6 +495,68 @@ def test_after_a_kill_a_log_that_is_gone_is_said_and_the_rest_goes_on(tmp_path, 
     log.stop()
 
 
+@pytest.mark.guarantee(10)
+@pytest.mark.pain("A18")
+def test_a_start_that_fails_does_not_forget_how_the_last_end_was(tmp_path, caplog):
+    log = open_log(tmp_path / "running")
+    ledger = Ledger()
+    ledger.open(log)
+    ledger.put(log, 10)
+    log.flush()
+    files_of(log).connection.execute("PRAGMA wal_checkpoint")
+    ledger.put(log, 10)
+    log.flush()
+    folder = killed(tmp_path / "running", tmp_path / "killed")
+    abandon(log)
+    Lock(folder).release()  # a start that is killed while it opens the store
+    folder = started_and_killed(folder, tmp_path / "before it wrote")
+    assert not caplog.messages
+    delete(folder / "store.db-wal")
+    folder = started_and_killed(folder, tmp_path / "once more")
+    assert "store.db-wal is gone" in caplog.text
+    caplog.clear()
+    started_and_killed(folder, tmp_path / "and again")
+    assert not caplog.messages  # it has been said
+
+
+def started_and_killed(folder: Path, to: Path) -> Path:
+    """What a start leaves that is killed before anything was written."""
+    log = open_log(folder)
+    killed(folder, to)
+    abandon(log)
+    return to
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.guarantee(12)
+@pytest.mark.pain("A18")
+def test_what_is_behind_a_damaged_part_of_the_log_of_sqlite_is_found(tmp_path, caplog):
+    """SQLite itself would pass over all that was committed after it, and not say a word."""
+    log = open_log(tmp_path / "running")
+    ledger = Ledger()
+    ledger.open(log)
+    for total in range(1, 11):
+        ledger.put(log, 10, 300)
+        log.put([], 0, {"meter": {"counted": total}})
+        log.flush()
+    folder = killed(tmp_path / "running", tmp_path / "killed")
+    abandon(log)
+    wal = folder / "store.db-wal"
+    with wal.open("r+b") as file:
+        file.seek(wal.stat().st_size // 2)
+        file.write(b"?" * 100)
+    log = open_log(folder)
+    assert caplog.messages[0].startswith("the store was damaged (a part of its write-ahead log): ")
+    assert log.recall("meter") == {"counted": 10}
+    queue = ledger.open(log)["web"]
+    look_through(log)
+    ledger.check(log)
+    assert queue.queued >= 80
+    assert ledger.next - 1 in {number_of(entry.value) for entry in queue.pending()}
+    log.stop()
+    works(folder, ledger)
+
+
 @pytest.mark.guarantee(1)
 @pytest.mark.pain("A18")
 @pytest.mark.parametrize("damage", [empty, delete, garbage])
@@ -527,7 +589,7 @@ def test_no_more_than_two_damaged_files_are_kept_and_these_are_the_newest(tmp_pa
     ledger = fill(tmp_path)
     last: list[bytes] = []
     for number in range(4):
-        monkeypatch.setattr("edged.store.salvage.time.strftime", lambda *_, day=number: f"2026010{day}T000000Z")
+        monkeypatch.setattr("edged.store.aside.time.strftime", lambda *_, day=number: f"2026010{day}T000000Z")
         wipe(tmp_path / "store.db", 1)
         last.append((tmp_path / "store.db").read_bytes())
         log = open_log(tmp_path)
@@ -541,7 +603,7 @@ def test_no_more_than_two_damaged_files_are_kept_and_these_are_the_newest(tmp_pa
 
 @pytest.mark.guarantee(1)
 @pytest.mark.guarantee(2)
-@pytest.mark.parametrize("moment", ["_save_small", "_save_segments", "set_aside", "_finish"])
+@pytest.mark.parametrize("moment", ["_save_small", "_save_segments", "set_damaged_aside", "_finish"])
 def test_a_salvage_that_ends_halfway_is_begun_anew(tmp_path, monkeypatch, moment):
     """By a kill, or by a disk that fails."""
     ledger = fill(tmp_path)

@@ -16,7 +16,7 @@ from edged.store import disk as disk_module
 from edged.store.files import Files
 from edged.store.log import Log
 from edged.store.queue import Queue
-from tests.store import ALL, NOW_MS, abandon, cannot_write, only, open_log, settle_all
+from tests.store import ALL, NOW_MS, abandon, cannot_write, only, open_log, readings, settle_all
 
 SERIES = ("a.x", "b.x", "c.x")
 
@@ -540,3 +540,23 @@ def test_a_command_on_a_store_that_cannot_be_written_is_refused_and_changes_noth
             with pytest.raises(StoreUnusable, match="disk I/O error"):
                 command(log)
     assert {name: counts(queue) for name, queue in log.queues.items()} == before
+
+
+def test_letters_that_left_the_queue_during_a_commit_do_not_come_back(tmp_path, monkeypatch):
+    log = open_log(tmp_path)
+    queue = log.open_queue("web", ALL)
+    log.put(readings("a.x", "b.x", "c.x"), 0)
+    for entry in queue.take(10):
+        queue.settle(entry, reason="no")
+    desk.retry(log, "web")
+    for entry in queue.take(2):
+        queue.settle(entry)  # delivered at the second try, and not committed yet
+    read = log.disk.letters
+
+    def letters(*args, **kwargs):
+        page = iter(list(read(*args, **kwargs)))
+        log.flush()  # by its own thread, as the page has just been read
+        return page
+
+    monkeypatch.setattr(log.disk, "letters", letters)
+    assert [entry.series for entry in queue.take(10)] == ["c.x"]

@@ -240,7 +240,7 @@ def test_readings_stay_in_memory_while_the_disk_cannot_be_written_and_are_writte
                 with pytest.raises(StoreUnusable, match="disk I/O error"):
                     log.flush()
                 assert "disk I/O error" in log.trouble
-        assert (log.commits, queue.queued, log.in_memory()) == (commits, 100, 0)
+        assert (log.commits, queue.queued, log.reader.in_memory()) == (commits, 100, 0)
         for entry in queue.take(30):  # uploads go on
             queue.settle(entry)
     log.flush()
@@ -328,7 +328,7 @@ def test_the_last_flush_of_all_does_not_wait_for_the_next_try(tmp_path, monkeypa
 
 def test_a_disk_that_fails_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(disk_module, "_AGAIN_S", 0.0)
-    log = open_log(tmp_path, flush_interval=0.001)
+    log = open_log(tmp_path, flush_interval=0.0)
     log.open_queue("web", ALL)
     with caplog.at_level(logging.INFO):
         fail_five_times(log, monkeypatch, cannot_write)
@@ -343,8 +343,8 @@ def test_a_disk_that_fails_is_said_once_and_so_is_its_end(tmp_path, monkeypatch,
 
 
 def test_a_bug_in_a_flush_does_not_end_the_flushing(tmp_path, monkeypatch, caplog):
-    log = open_log(tmp_path, flush_interval=0.001)
-    monkeypatch.setattr(log._stopping, "wait", lambda timeout: False)  # it pauses, lest it fill the journal
+    log = open_log(tmp_path, flush_interval=0.0)
+    monkeypatch.setattr(log.background._stopping, "wait", lambda timeout: False)  # it pauses, lest it fill the journal
     log.open_queue("web", ALL)
 
     def bug(*_):
@@ -388,7 +388,7 @@ def test_a_damaged_segment_is_passed_over(log, caplog):
     for value in range(3):
         log.put(readings("a.x", value=value), 0)
         log.flush()
-    log._recent.clear()
+    log.reader.recent.clear()
     files_of(log).connection.execute("UPDATE queue_log SET data = substr(data, 1, 40) WHERE _id = 2")
     files_of(log).connection.commit()
     for _ in range(3):  # an outage: the same is taken again and again
@@ -510,7 +510,7 @@ def test_the_boot_and_the_offset_are_kept_with_the_readings(tmp_path):
 @pytest.mark.guarantee(4)
 def test_threads_lose_and_reorder_nothing(tmp_path):
     """A producer, three consumers of their own pace, one of which is replaced all the time, and a hasty flusher."""
-    log = open_log(tmp_path, flush_interval=0.001)
+    log = open_log(tmp_path, flush_interval=0.0)
     log.start()
     series = [f"s{number}.x" for number in range(5)]
     produced = threading.Event()

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edged.reading import Entry, Reading
-from edged.store import desk
-from edged.store import queue as queue_module
+from edged.store import desk, taking
 from edged.store import tail as tail_module
 from edged.store.queue import Queue
 from tests.store import NOW_MS, abandon, only, open_log, settle_all
@@ -80,7 +79,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize(readings=st.sampled_from([1, 3, 1000]), look_ahead=st.sampled_from([1, 4, 2000]))
     def size(self, readings, look_ahead):
         self.patch.setattr(tail_module, "READINGS", readings)
-        self.patch.setattr(queue_module, "LOOK_AHEAD", look_ahead)
+        self.patch.setattr(taking, "LOOK_AHEAD", look_ahead)
         for name in WANTS:
             self.open_queue(name)
 
@@ -151,7 +150,7 @@ class StoreMachine(RuleBasedStateMachine):
         taken = [(entry.value, entry.series) for entry in batch]
         assert taken == right[: len(taken)]
         assert bool(taken) == bool(right)
-        if queue_module.LOOK_AHEAD == 2000:
+        if taking.LOOK_AHEAD == 2000:
             assert taken == right
         self.batches[name] = batch
         if settle:
@@ -270,7 +269,7 @@ class StoreMachine(RuleBasedStateMachine):
     def state_is_by_series_not_by_reading(self):
         for name, queue in self.queues.items():
             assert set(queue.position.behind) <= set(WANTS[name])
-            assert set(queue._seen) <= set(WANTS[name])
+            assert set(queue.position.seen) <= set(WANTS[name])
 
 
 TestStore = pytest.mark.guarantee(4)(pytest.mark.guarantee(1)(StoreMachine.TestCase))

@@ -11,6 +11,7 @@ import pytest
 
 from edged.errors import StoreUnusable
 from edged.store import disk as disk_module
+from edged.store.files import Lock
 from edged.store.log import Log
 from tests.conftest import without_root
 from tests.store import abandon, open_log, settle_all
@@ -188,4 +189,35 @@ def test_a_look_with_sqlite3_as_root_after_a_clean_end_does_no_harm(place):
         log.flush()
         ledger.check(log)
         assert len(settle_all(queue)) == 510
+        log.stop()
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["an empty database", "none yet"])
+def test_a_first_start_that_was_interrupted_lost_nothing(tmp_path, caplog, made):
+    Lock(tmp_path).release()
+    if made:
+        (tmp_path / "store.db").touch()
+    log = open_log(tmp_path)
+    assert caplog.messages == []
+    assert not log.disk.recount
+    abandon(log)
+
+
+@pytest.mark.guarantee(1)
+def test_a_store_that_may_not_be_looked_at_is_not_taken_for_an_empty_one(place, monkeypatch):
+    """Its names can be read, and no more."""
+    folder, ledger = killed_with_500(place)
+    monkeypatch.setattr(Path, "exists", os.path.exists)  # as from Python 3.14 on
+    folder.chmod(0o600)
+    with without_root():
+        log = open_log(folder)
+        assert (log.disk.readable, bool(log.trouble)) == (False, True)
+        ledger.open(log)
+        ledger.put(log, 10)
+        with pytest.raises(StoreUnusable):
+            log.flush()
+        folder.chmod(0o700)
+        log.flush()
+        queue = log.queues["web"]
+        assert [number_of(entry.value) for entry in settle_all(queue)] == list(range(510))
         log.stop()

@@ -3,60 +3,21 @@
 import errno
 import os
 import random
-import shutil
 import sqlite3
 import struct
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.store.pages import Row, rows
 from edged.store.tables import FILE, connect
 from tests.store import files
-
-PAGE = 1024
-WAL = FILE + "-wal"
-FRAME = 24 + PAGE
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-
-
-def copied(source: Path, target: Path) -> Path:
-    """A copy of a store's files; its database file."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    for name in (FILE, WAL):
-        if (source / name).exists():
-            shutil.copy(source / name, target / name)
-    return target / FILE
-
-
-def selected(path: Path) -> Counter[Row]:
-    """What SQLite reads from a copy of the same files, after its own recovery from the log."""
-    found: Counter[Row] = Counter()
-    connection = sqlite3.connect(copied(path.parent, path.parent / "for-sqlite"))
-    connection.text_factory = lambda text: text.decode(errors="surrogateescape")
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    for (table,) in [("sqlite_master",), *tables]:
-        keys = [
-            kind == "INTEGER" and key for _, _, kind, _, _, key in connection.execute(f"PRAGMA table_info({table})")
-        ]
-        for rowid, *values in connection.execute(f"SELECT rowid, * FROM {table}"):
-            found[Row(rowid, tuple(None if key else value for key, value in zip(keys, values, strict=True)))] += 1
-    connection.close()
-    return found
-
-
-def typed(found: Iterable[Row]) -> Counter[str]:
-    """The rows, so that 1 and 1.0 are two."""
-    return Counter(repr(row) for row in found)
+from tests.store.raw import FRAME, PAGE, WAL, copied, noise, overwrite, selected, typed, unhurried
 
 
 def plain(path: Path, page_size: int) -> sqlite3.Connection:
@@ -64,16 +25,6 @@ def plain(path: Path, page_size: int) -> sqlite3.Connection:
     for pragma in (f"page_size = {page_size}", "secure_delete = OFF", "synchronous = OFF"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
-
-
-def noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-def overwrite(path: Path, offset: int, data: bytes) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(data)
 
 
 # --- a file that is whole
@@ -182,120 +133,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-
-
-# --- the write-ahead log
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory):
-    """The files of a store in use: all since a checkpoint is in the log only, before older frames that are stale."""
-    folder = tmp_path_factory.mktemp("busy")
-    connection = connect(folder)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("CREATE TABLE log (id INTEGER PRIMARY KEY, data BLOB, timestamp FLOAT)")
-    connection.execute("CREATE TABLE state (key TEXT PRIMARY KEY, data BLOB)")
-    with connection.group():
-        connection.executemany("INSERT INTO log VALUES (?, ?, ?)", ((n, noise(n, 50 * n), n + 0.5) for n in range(80)))
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for n in range(80, 110):
-        with connection.group():
-            connection.execute("INSERT INTO log VALUES (?, ?, ?)", (n, noise(n, 37 * n), n + 0.5))
-            connection.execute("DELETE FROM log WHERE id < ?", (2 * n - 160,))
-            connection.execute("REPLACE INTO state VALUES (?, ?)", (f"destination:{n % 3}", noise(n, 9)))
-        if n == 98:
-            connection.execute("PRAGMA wal_checkpoint(RESTART)")
-    copied(folder, folder / "copy")
-    connection.close()
-    return folder / "copy"
-
-
-def test_the_log_is_laid_over_the_file(busy, tmp_path):
-    found = typed(rows(busy / FILE))
-    assert found == typed(selected(busy / FILE))
-    shutil.copy(busy / FILE, tmp_path)
-    assert found != typed(rows(tmp_path / FILE))
-
-
-@unhurried
-@given(cut=st.floats(0, 1), tail=st.integers(0, 3 * FRAME), seed=st.integers())
-def test_a_log_that_is_cut_or_ends_in_garbage_is_read_as_sqlite_recovers_it(busy, tmp_path, cut, tail, seed):
-    path = copied(busy, tmp_path / "cut")
-    log = (busy / WAL).read_bytes()
-    path.with_name(WAL).write_bytes(log[: int(cut * len(log))] + noise(seed, tail))
-    assert typed(rows(path)) == typed(selected(path))
-
-
-@unhurried
-@given(
-    at=st.one_of(st.floats(0, 1).map(lambda part: int(part * 400_000)), st.integers(0, 100)), mask=st.integers(1, 255)
-)
-def test_a_log_with_a_wrong_byte_is_read_as_sqlite_recovers_it(busy, tmp_path, at, mask):
-    path = copied(busy, tmp_path / "flipped")
-    log = bytearray((busy / WAL).read_bytes())
-    log[at % len(log)] ^= mask
-    path.with_name(WAL).write_bytes(log)
-    assert typed(rows(path)) == typed(selected(path))
-
-
-def rewritten(log: bytes, magic: int, version: int = 3007000) -> bytes:
-    """The log with another header and the checksums that go with it, stale frames left out."""
-    order = ">II" if magic & 1 else "<II"
-    total = [0, 0]
-
-    def add(data: bytes) -> bytes:
-        for words in struct.iter_unpack(order, data):
-            for half in (0, 1):
-                total[half] = (total[half] + words[half] + total[1 - half]) % 2**32
-        return struct.pack(">II", *total)
-
-    header = struct.pack(">II", magic, version) + log[8:24]
-    out = header + add(header)
-    for at in range(32, len(log), FRAME):
-        frame = log[at : at + FRAME]
-        if frame[8:16] != log[16:24]:
-            break
-        out += frame[:16] + add(frame[:8] + frame[24:]) + frame[24:]
-    return out
-
-
-@pytest.mark.parametrize("magic", [0x377F0682, 0x377F0683])
-def test_a_log_of_either_byte_order_is_read(busy, tmp_path, magic):
-    path = copied(busy, tmp_path / "rewritten")
-    log = rewritten((busy / WAL).read_bytes(), magic)
-    path.with_name(WAL).write_bytes(log)
-    assert typed(rows(path)) == typed(selected(path)) == typed(rows(busy / FILE))
-    overwrite(path.with_name(WAL), len(log) // 2, bytes([log[len(log) // 2] ^ 1]))
-    assert typed(rows(path)) == typed(selected(path)) != typed(rows(busy / FILE))
-
-
-@pytest.mark.parametrize(("magic", "version"), [(0x377F0684, 3007000), (0x377F0682, 3007001)])
-def test_a_log_of_another_format_is_ignored(busy, tmp_path, magic, version):
-    path = copied(busy, tmp_path / "rewritten")
-    path.with_name(WAL).write_bytes(rewritten((busy / WAL).read_bytes(), magic, version))
-    shutil.copy(busy / FILE, tmp_path)
-    assert typed(rows(path)) == typed(rows(tmp_path / FILE))
-
-
-DIES = """
-import os, sys
-from pathlib import Path
-from edged.store.tables import connect
-connection = connect(Path(sys.argv[1]))
-connection.execute("CREATE TABLE t (a, b)")
-for n in range(300):
-    connection.execute("INSERT INTO t VALUES (?, ?)", (n, os.urandom(37 * n)))
-    connection.commit()
-connection.executemany("INSERT INTO t VALUES (?, ?)", [(n, bytes(10_000)) for n in range(400)])
-os._exit(0)
-"""
-
-
-def test_a_killed_process_leaves_what_it_committed(tmp_path):
-    subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], check=True, timeout=60)
-    found = Counter(rows(tmp_path / FILE))
-    assert found == selected(tmp_path / FILE)
-    assert {row.values[0] for row in found if len(row.values) == 2} == set(range(300))
 
 
 # --- damage

@@ -112,7 +112,7 @@ def test_this_machine_has_mounts():
 @pytest.mark.parametrize("memory", [True, False])
 def test_a_store_in_memory_is_warned_of_once_and_used_all_the_same(tmp_path, monkeypatch, caplog, memory):
     kind = "tmpfs" if memory else "ext4"
-    monkeypatch.setattr(disk_module, "_mountinfo", lambda: f"1 0 0:1 / {tmp_path.parent} rw - {kind} x rw\n")
+    monkeypatch.setattr(disk_module, "mountinfo", lambda: f"1 0 0:1 / {tmp_path.parent} rw - {kind} x rw\n")
     log = open_log(tmp_path)
     assert log.trouble == ""
     warning = f"{tmp_path} is in memory (tmpfs on {tmp_path.parent})"

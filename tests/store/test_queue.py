@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from edged.reading import Entry, Reading
-from edged.store import queue as queue_module
+from edged.store import taking
 from edged.store.log import Log
 from edged.store.queue import Queue
 from edged.store.segment import READINGS, Segment
@@ -40,7 +40,7 @@ def fill(log: Log, segments: int, *series: str) -> None:
     for _ in range(segments):
         log.put(readings(*(series * (READINGS // len(series)))), 0)
     log.flush()
-    log._recent.clear()
+    log.reader.recent.clear()
 
 
 def test_without_settling_the_same_is_taken_again(log):
@@ -75,7 +75,7 @@ def test_a_blocked_series_costs_one_number_and_holds_up_no_other(log):
         assert [(entry.series, entry.value) for entry in batch] == [("good.x", number)]
         queue.settle(batch[0])
     assert queue.position.behind == {"bad.x": 0}
-    assert queue._seen == {"bad.x": 999}
+    assert queue.position.seen == {"bad.x": 999}
     assert [entry.value for entry in settle_all(queue)] == list(range(500))
     assert queue.position.behind == {}
 
@@ -91,7 +91,7 @@ def test_a_laggard_far_behind_is_found_by_the_headers_alone(log, unpacked):
     while batch := queue.take(1000, blocked={"slow.x"}):
         for entry in batch:
             queue.settle(entry)
-    log._recent.clear()
+    log.reader.recent.clear()
     unpacked.clear()
     (second,) = queue.take(10)
     assert (second.series, second.value) == ("slow.x", 2)
@@ -149,7 +149,7 @@ def test_a_take_looks_ahead_only_so_far_once_it_has_something(log):
     log.put(readings("good.x"), 0)
     fill(log, 5, "bad.x")
     assert len(queue.take(10, blocked={"bad.x"})) == 1
-    assert queue.position.head <= queue_module.LOOK_AHEAD + READINGS
+    assert queue.position.head <= taking.LOOK_AHEAD + READINGS
 
 
 @pytest.mark.guarantee(8)
@@ -349,7 +349,7 @@ def test_the_log_has_a_gap_where_all_was_delivered_before_the_flush(log):
     queue.settle(second)
     log.put(readings("a.x", value=3), 0)
     log.flush()
-    log._recent.clear()
+    log.reader.recent.clear()
     segment = log.after(0)
     assert segment is not None
     assert (segment.first, segment.last) == (3, 3)

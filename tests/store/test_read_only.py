@@ -91,7 +91,7 @@ def test_the_file_system_turns_read_only_and_is_mended(small_disk, at_once, capl
     small_disk.replace()
     assert not fails(log)
     ledger.check(log)
-    assert (log.trouble, log.in_memory()) == ("", 8500)
+    assert (log.trouble, log.reader.in_memory()) == ("", 8500)
     assert caplog.messages[-1] == "the store can be written again"
     folder = killed(small_disk.store, small_disk.path.parent / "killed")
     lost = queues["dead"].lost
@@ -374,6 +374,25 @@ def test_a_store_that_can_be_read_only_later_is_joined_with_what_has_come_in_mem
 
 
 @pytest.mark.guarantee(1)
+def test_dead_letters_of_both_are_there_when_they_are_joined(tmp_path, at_once):
+    hidden = Hidden(tmp_path / "state")
+    ledger = with_backlog(hidden.folder)
+    hidden.hide()
+    log = open_log(hidden.folder)
+    web = ledger.open(log)["web"]
+    ledger.put(log, 50)
+    for entry in web.take(3):
+        web.settle(entry, reason="refused")
+    assert fails(log)
+    hidden.show()
+    assert not fails(log)
+    assert (web.dead, len({letter.id for letter in log.dead_letters("web")})) == (5, 5)
+    ledger.check(log)
+    log.stop()
+    reopened(hidden.folder, ledger)
+
+
+@pytest.mark.guarantee(1)
 @pytest.mark.guarantee(10)
 @pytest.mark.parametrize("stays", [True, False])
 def test_twice_in_a_row(tmp_path, at_once, stays):
@@ -451,7 +470,7 @@ def test_a_store_that_is_damaged_where_it_could_not_be_read_is_salvaged_and_join
         hidden.show()
         fails(log)
         assert not fails(log)
-        log._check()
+        log.inspect()
         log.flush()
         if "its place in the store cannot be read" not in caplog.text and page != 1:
             ledger.check(log)

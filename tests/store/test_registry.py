@@ -1,6 +1,7 @@
 """Who uses the store: destinations that come and go, and what drivers remember over restarts."""
 
 import json
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edged.store import registry as registry_module
 from edged.store.files import Changes, Files
 from edged.store.log import Log
 from edged.store.queue import Bounds, Queue
+from edged.store.tables import FILE
 from tests.store import (
     ALL,
     BOOT,
@@ -64,11 +66,15 @@ def keeping(folder: Path, keep_removed_s: float) -> Log:
 
 def change_state(folder: Path, name: str, data: object) -> None:
     """Writes into the closed store."""
-    log = open_log(folder)
-    connection = files_of(log).connection
-    connection.execute("UPDATE dict_state SET data = ? WHERE key = ?", (data, f"destination:{name}"))
+    change_states(folder, "UPDATE dict_state SET data = ? WHERE key = ?", data, f"destination:{name}")
+
+
+def change_states(folder: Path, statement: str, *values: object) -> None:
+    """The same, of any."""
+    connection = sqlite3.connect(folder / FILE)
+    connection.execute(statement, values)
     connection.commit()
-    abandon(log)
+    connection.close()
 
 
 # --- destinations that leave
@@ -300,6 +306,41 @@ def test_a_destination_whose_state_cannot_be_read_gets_again_what_is_there_and_i
     abandon(log)
 
 
+@pytest.mark.guarantee(1)
+def test_a_destination_whose_state_is_gone_is_missed_and_gets_again_what_is_there(tmp_path, caplog):
+    log = open_log(tmp_path)
+    web = log.open_queue("web", ALL)
+    log.open_queue("other", ALL)
+    log.put(readings("a.x", "b.x", "a.x"), 0)
+    web.settle(web.take(1)[0])
+    log.stop()
+    change_states(tmp_path, "DELETE FROM dict_state WHERE key = 'destination:web'")
+    log = open_log(tmp_path)
+    assert caplog.messages == [
+        "web: its place in the store cannot be read (it is damaged or gone); it gets again all that is there"
+    ]
+    web, new = log.open_queue("web", ALL), log.open_queue("new", ALL)
+    assert (web.queued, new.queued) == (3, 0)
+    assert len(settle_all(web)) == 3
+    log.stop()
+    caplog.clear()
+    abandon(open_log(tmp_path))
+    assert not caplog.messages
+
+
+def test_a_destination_that_was_dropped_is_not_missed(tmp_path, caplog):
+    log = Log(tmp_path, 3600.0, BOOT, lambda: NOW_MS, lambda: 0, keep_removed_s=0.0)
+    log.close_queue(log.open_queue("web", ALL), removed=True)
+    log.open_queue("other", ALL)
+    log.put(readings("a.x"), 0)
+    log.flush()
+    log.stop()
+    caplog.clear()
+    log = open_log(tmp_path)
+    assert (list(log.queues), caplog.messages) == (["other"], [])
+    abandon(log)
+
+
 @pytest.mark.guarantee(10)
 @pytest.mark.parametrize("key", sorted(Queue.new(ALL, 5)))
 @pytest.mark.parametrize(
@@ -327,6 +368,27 @@ def test_a_state_with_a_part_that_makes_no_sense_keeps_nothing_from_starting(tmp
 
 
 # --- memories
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize("how", ["UPDATE dict_state SET data = substr(data, 2)", "DELETE FROM dict_state"])
+def test_a_memory_that_is_damaged_or_gone_is_said_and_begins_anew(tmp_path, how, caplog):
+    log = open_log(tmp_path)
+    log.put([], 0, {"sensor:meter:pulse-counter": {"total": 7}, "sensor:rain:rain": {"total": 8}})
+    log.stop()
+    change_states(tmp_path, f"{how} WHERE key = 'memory:sensor:meter:pulse-counter'")
+    log = open_log(tmp_path)
+    assert caplog.messages == [
+        "what sensor:meter:pulse-counter remembered in the store is damaged or gone: it begins anew, a total from 0"
+    ]
+    assert log.recall("sensor:meter:pulse-counter") is None
+    assert log.recall("sensor:rain:rain") == {"total": 8}
+    log.put([], 0, {"sensor:meter:pulse-counter": {"total": 1}})
+    log.stop()
+    caplog.clear()
+    log = open_log(tmp_path)
+    assert (log.recall("sensor:meter:pulse-counter"), caplog.messages) == ({"total": 1}, [])
+    abandon(log)
 
 
 def pulse(log: Log, total: int, offset_ms: int = 0) -> None:
