@@ -8,6 +8,8 @@ from typing import Any
 
 def matches(pattern: str, series: str) -> bool:
     """Whether the series has the pattern's form; `*` stands for any characters, dots included."""
+    if "*" not in pattern:
+        return pattern == series
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), series) is not None
 
 

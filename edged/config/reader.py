@@ -63,6 +63,7 @@ class _Build:
         self.problems = list(document.problems)
         self.reader = Reader({})
         self.queue = QueueOptions()
+        self._plugins: dict[tuple[str, str], Any] = {}  # found: to look for one in other packages takes its time
 
     def error(self, path: Path, message: str, *, key: bool = False) -> None:
         self.problems.append(Problem(self.document.place(path, key=key), dotted(path), message))
@@ -175,6 +176,8 @@ class _Build:
                 self.error(path, f"{key} is missing; `edged {key}s` lists what there is", key=True)
             return None
         name = table[key]
+        if isinstance(name, str) and (found := self._plugins.get((kind.__name__, name))) is not None:
+            return found
         try:
             found = kind.find(name) if isinstance(name, str) else None
         except Exception as error:  # noqa: BLE001  # of another package, which may fail in any way
@@ -185,6 +188,8 @@ class _Build:
                 choose(name, kind.names(), key) if isinstance(name, str) else f"a string is expected, not {shown(name)}"
             )
             self.error((*path, key), what)
+        else:
+            self._plugins[kind.__name__, name] = found
         return found
 
     def _destination(self, name: str, table: dict[str, Any]) -> Destination | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from edged.store.log import Log
 from edged.store.tables import FILE
 from tests.kill import child
 from tests.kill.books import Books
