@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 20
 
-.PHONY: demo test lint types lock clean
+.PHONY: demo test torture lab bench lint types lock clean
 
 demo: $(VENV)/ready
 	@$(BIN)/edged demo --seconds $(SECONDS)
@@ -12,6 +12,20 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	@sh tests/tools.sh
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+# Kills the store at random moments; a second or less a round.
+torture: ROUNDS ?= 500
+torture: $(VENV)/ready
+	@$(BIN)/python -m pytest -q -s tests/kill --rounds $(ROUNDS) $(ARGS)
+
+# Power cuts and a dying disk, in a Debian guest under QEMU; the first time it needs root and a Debian mirror.
+lab: ROUNDS ?= 100
+lab: $(VENV)/ready
+	@$(BIN)/python -m pytest -q -s tests/lab -m lab --rounds $(ROUNDS) $(ARGS)
+
+# Half an hour on an idle machine; ARGS=--quick: one short round of each.
+bench: $(VENV)/ready
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lint: $(VENV)/ready
 	@$(BIN)/ruff check .

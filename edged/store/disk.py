@@ -66,6 +66,7 @@ class Disk:
         try:
             opened.files.connection.execute("BEGIN IMMEDIATE")
             opened.files.connection.rollback()
+            opened.files.start_afresh()
         except sqlite3.Error:
             opened.files.close()
             raise

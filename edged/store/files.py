@@ -124,6 +124,18 @@ class Files:
             self.log.bytes = before
             raise
 
+    def start_afresh(self) -> None:
+        """Begins the write-ahead log anew.  Raises sqlite3.Error.
+
+        After a disk error the kernel takes pages of it for written that never reached the disk.  What was appended
+        behind them would be lost with the next power cut.
+        """
+        try:
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+
     def touch(self) -> None:
         """Writes and syncs, only to see whether that works.  Raises sqlite3.Error."""
         with self.connection.group():

@@ -21,7 +21,8 @@ from edged.store.reader import Reader
 from edged.store.registry import Registry
 from edged.store.tail import Tail, gaps
 
-_STATES_MS = 15 * 60_000  # where destinations are is written so often, if nothing else is: for the counters
+COUNTERS_A_DAY = 24 * 4  # so often it is written where destinations are, if nothing else is
+_STATES_MS = 86_400_000 // COUNTERS_A_DAY
 _IN_TIME = 0.98  # of the interval: a commit takes time, and not that of the next readings, a whole second later
 _LONG_TAIL = 5  # segments; then a flush comes before its time
 _TRIES = 5  # of one flush, as room is made on a full disk

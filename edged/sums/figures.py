@@ -23,6 +23,7 @@ from edged.daemon import schedule_of, shaping_of
 from edged.drivers import EventDriver
 from edged.reading import Values
 from edged.sampling.schedule import Every, Schedule
+from edged.store.writer import COUNTERS_A_DAY
 from edged.sums.dry import EPOCH_S, DryRun, Plan
 from edged.sums.values import Plant, Sample, named, samples
 from edged.sums.wire import Load
@@ -221,17 +222,21 @@ class _Stored:
         slew = min(_STEEPEST, _SLEW_S / seconds) if online and seconds else 0.0
         run = DryRun(plan, folder / "full", slew)
         run.run(seconds, online=online)
+        commits, began = run.log.commits, written()
+        run.log.settled(0)
         run.log.flush()
+        last = written() - began  # what a commit costs that comes only for the counters
         kept = {
             name: sum(run.log.bytes_of(*needed) for needed in line.queue.needs()) for name, line in run.lines.items()
         }
         run.close()
-        bytes_ = written() - before - 2 * empty
+        bytes_ = written() - before - last - 2 * empty
         per_day, taken = rates.readings_per_day(run), sum(run.taken.values())
         days = taken / per_day if per_day else 0.0  # by readings, since a slewed grid has more of them
+        a_day = max(0.0, bytes_) / days + last * max(0.0, COUNTERS_A_DAY - commits / days) if days else 0.0
         return cls(
             per_day,
-            None if math.isnan(bytes_) else max(0.0, bytes_) / days if days else 0.0,
+            None if math.isnan(bytes_) else a_day,
             {name: size / days / DAY_S if days else 0.0 for name, size in kept.items()},
         )
 

@@ -69,6 +69,11 @@ class Row:
         return self.value is not None and not self.broken and self.figure.reaches(self.value, limit)
 
     @property
+    def unmeasured(self) -> bool:
+        """Whether there is no figure where there should be one."""
+        return self.broken or (self.value is None and not self.impossible)
+
+    @property
     def fails(self) -> bool:
         """Whether the run fails for it."""
         return not self.impossible and not self.reaches(self.figure.at_least)

@@ -128,7 +128,7 @@ def test_the_sums_for_people(tmp_path, capsys):
     assert main(["check", "--sums", "--config", str(path)]) == 0
     day, card, queue = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"259,200 readings and [0-9,]+ requests a day, [0-9.]+ GB over the network a month", day)
-    assert re.fullmatch(r"writes [0-9.]+ [MG]B a day to the card, [0-9.]+ [MG]B without network", card)
+    assert re.fullmatch(r"writes [0-9.]+ [kM]B a day to the card, [0-9.]+ [MG]B without network", card)
     lasts = r"databoom: the queue lasts [0-9.]+ days without network \(max_size 256 MiB\)"
     assert re.fullmatch(lasts + r"; a day's backlog is drained in [0-9.]+ min", queue)
     assert not (tmp_path / "state").exists()

@@ -16,12 +16,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 QEMU = "qemu-system-x86_64"
 JOB_BYTES = 16 << 20  # the size of a disk must be the same whenever a machine is restored
 DATA_BYTES = 64 << 20
+HOST = "10.0.2.100"  # what a guest reaches under this address, at port 80, is a port of this machine
 BOOT_S = 300.0
 _MEMORY_MB = 384
 _KERNEL = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr systemd.show_status=0 systemd.debug_shell=ttyS1"
@@ -113,9 +115,12 @@ class Disks:
 class Guest:
     """A running machine.  `shell` is a shell of root's; `power_off` ends it as a power cut does."""
 
-    def __init__(self, disks: Disks, console: Path, *extra: str) -> None:
+    def __init__(self, disks: Disks, console: Path, *extra: str, forward: int | None = None) -> None:
         self.disks = disks
         self.console = console  # what its kernel says
+        network = "user,id=net,restrict=on"
+        if forward is not None:
+            network += f",guestfwd=tcp:{HOST}:80-cmd:busybox nc 127.0.0.1 {forward}"
         shell, shell_inside = socket.socketpair()
         monitor, monitor_inside = socket.socketpair()
         with shell_inside, monitor_inside:
@@ -125,7 +130,7 @@ class Guest:
                     *("setpriv", "--pdeathsig", "KILL"),  # whatever ends the tests ends it
                     *(QEMU, "-machine", "q35,usb=off", "-accel", "tcg,tb-size=256", "-cpu", "max,-invtsc", "-smp", "1"),
                     *("-m", str(_MEMORY_MB), "-nodefaults", "-display", "none", "-no-reboot", "-append", _KERNEL),
-                    *("-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="),
+                    *("-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="),
                     *("-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"),
                     *("-chardev", f"socket,id=shell,fd={ends[0]}", "-serial", "chardev:shell"),
                     *("-chardev", f"socket,id=monitor,fd={ends[1]}", "-mon", "chardev=monitor,mode=control"),
@@ -137,8 +142,12 @@ class Guest:
             )
         self.shell, self._monitor = Line(shell), Line(monitor)
         self._asked = 0
-        self._monitor.expect("QMP", 20)
-        self.ask("qmp_capabilities")
+        try:
+            self._monitor.expect("QMP", 20)
+            self.ask("qmp_capabilities")
+        except BaseException:
+            self.power_off()
+            raise
 
     def __enter__(self) -> "Guest":
         return self
@@ -196,12 +205,21 @@ class Saved:
     image: Path
     file: Path
 
-    def restore(self, job: Path, data: Path, console: Path) -> Guest:
-        """The machine as it was, with these disks.  Its clock and its random numbers are those of then."""
+    def restore(self, job: Path, data: Path, console: Path, forward: int | None = None) -> Guest:
+        """The machine as it was, with these disks.  Its clock and its random numbers are those of then.
+
+        Its `HOST` is this machine's port `forward`; without one it reaches nothing at all.
+        """
         arriving = ("-incoming", f"exec:cat {shlex.quote(str(self.file))}")
-        guest = Guest(Disks(self.image, job, data), console, *arriving)
-        while guest.ask("query-status")["status"] != "running":  # what is typed before that is lost
-            time.sleep(0.01)
+        guest = Guest(Disks(self.image, job, data), console, *arriving, forward=forward)
+        deadline = time.monotonic() + 60
+        try:
+            while guest.ask("query-status")["status"] != "running":  # what is typed before that is lost
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        except BaseException:
+            guest.power_off()
+            raise
         return guest
 
 
@@ -210,11 +228,11 @@ def boot(disks: Disks, console: Path) -> Guest:
     guest = Guest(disks, console)
     try:
         deadline = time.monotonic() + BOOT_S
-        while True:
-            guest.shell.send("exec env TERM=dumb PS1= PS2= dash -i")
-            guest.shell.send("stty -echo -onlcr; echo shell is''up")
+        for number in count():  # what is typed before a shell is there, or while one begins, may be lost
+            guest.shell.send("[ $LAB ] || exec env LAB=1 TERM=dumb PS1= PS2= dash -i")
+            guest.shell.send(f"stty -echo -onlcr; echo dash$LAB {number}")
             try:
-                guest.shell.expect("shell isup\n", 3)
+                guest.shell.expect(f"dash1 {number}\n", 3)  # the last answer: nothing is left to be read
                 break
             except TimeoutError:
                 assert time.monotonic() < deadline, console.read_text(errors="replace")[-2000:]
@@ -236,12 +254,13 @@ def make_job(file: Path, contents: Iterable[tuple[Path, str]]) -> Path:
     return file
 
 
-def make_data(file: Path, *, formatted: bool = True) -> Path:
-    """A data disk: an empty ext4, or nothing."""
+def make_data(file: Path, *, journal: bool = True) -> Path:
+    """A data disk: an empty ext4."""
     with file.open("wb") as disk:
         disk.truncate(DATA_BYTES)
-    if formatted:
-        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(file)], check=True, env={"PATH": "/usr/sbin:/sbin"})
+    features = "has_journal" if journal else "^has_journal"
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", features, str(file)]
+    subprocess.run(command, check=True, env={"PATH": "/usr/sbin:/sbin"})
     return file
 
 

@@ -509,14 +509,31 @@ def test_a_start_that_fails_does_not_forget_how_the_last_end_was(tmp_path, caplo
     folder = killed(tmp_path / "running", tmp_path / "killed")
     abandon(log)
     Lock(folder).release()  # a start that is killed while it opens the store
-    folder = started_and_killed(folder, tmp_path / "before it wrote")
-    assert not caplog.messages
     delete(folder / "store.db-wal")
     folder = started_and_killed(folder, tmp_path / "once more")
     assert "store.db-wal is gone" in caplog.text
     caplog.clear()
     started_and_killed(folder, tmp_path / "and again")
     assert not caplog.messages  # it has been said
+
+
+def test_what_a_start_has_found_is_in_the_database_itself(tmp_path, caplog):
+    """What it wrote may stand behind pages that the kernel takes for written, and that are not."""
+    log = open_log(tmp_path / "running")
+    ledger = Ledger()
+    ledger.open(log)
+    ledger.put(log, 10)
+    log.flush()
+    folder = killed(tmp_path / "running", tmp_path / "killed")
+    abandon(log)
+    folder = started_and_killed(folder, tmp_path / "started")
+    assert (folder / "store.db-wal").stat().st_size == 0
+    delete(folder / "store.db-wal")
+    log = open_log(folder)
+    assert not caplog.messages
+    ledger.open(log)
+    ledger.check(log)
+    abandon(log)
 
 
 def started_and_killed(folder: Path, to: Path) -> Path:
@@ -543,7 +560,7 @@ def test_what_is_behind_a_damaged_part_of_the_log_of_sqlite_is_found(tmp_path, c
     abandon(log)
     wal = folder / "store.db-wal"
     with wal.open("r+b") as file:
-        file.seek(wal.stat().st_size // 2)
+        file.seek(wal.stat().st_size // 3)  # readings; in the midst of it is a page that leads to half of them
         file.write(b"?" * 100)
     log = open_log(folder)
     assert caplog.messages[0].startswith("the store was damaged (a part of its write-ahead log): ")
