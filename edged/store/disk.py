@@ -66,12 +66,13 @@ class Disk:
         try:
             opened.files.connection.execute("BEGIN IMMEDIATE")
             opened.files.connection.rollback()
+            self._hold.opened()
+            self._noted = False
             opened.files.start_afresh()
         except sqlite3.Error:
             opened.files.close()
             raise
         self._files, self._frozen = opened.files, None
-        self._hold.opened(self.folder)
         self.recount |= opened.damaged
         self.torn |= opened.damaged
         self.keep_room()

@@ -213,11 +213,10 @@ class Lock:
         except OSError:
             return False
 
-    def opened(self, folder: Path) -> None:
-        """Notes that the store is open, with what the last one left: maybe in the write-ahead log, as before."""
-        torn, self.torn = self.torn, False
-        if torn and not (folder / f"{FILE}-wal").stat().st_size:
-            self._say(f"{os.getpid()}\nused\n")
+    def opened(self) -> None:
+        """Notes that what the last one left is known, and is about to be in the database itself."""
+        self.torn = False
+        self._say(f"{os.getpid()}\n" + self._state())
 
     def written(self) -> None:
         """Notes that something was committed: from now on the write-ahead log is part of the store."""
