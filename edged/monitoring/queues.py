@@ -113,12 +113,17 @@ def _retry(log: Log, request: dict[str, Any]) -> int:
     return 0 if queue is None else desk.retry(log, queue.name)
 
 
-def _drop(log: Log, request: dict[str, Any]) -> int:
+def _drop(log: Log, request: dict[str, Any]) -> Generator[Answer, None, int]:
     queue, which = _queue(log, request), _filter(request)
     if queue is None:
         return 0
-    drop = desk.drop_dead if which.dead else desk.drop
-    return drop(log, queue.name, which.series, which.before_ms)
+    if which.dead:
+        return desk.drop_dead(log, queue.name, which.series, which.before_ms)
+    total, dropped = queue.queued, 0
+    for number in desk.dropping(log, queue.name, which.series, which.before_ms):
+        dropped += number
+        yield progress(dropped, total)
+    return dropped
 
 
 def _adopt(log: Log, request: dict[str, Any]) -> dict[str, int]:

@@ -89,28 +89,25 @@ class Lane:
                 again = self._monotonic() + _BUG_S
                 self._push(event.sampler, again, again, begins=True)
         with self._changed:
-            samplers = {event.sampler for event in self._events}
-            self._let_go()
+            samplers, leaving = {event.sampler for event in self._events}, self._leaving
+        _let_go(leaving)
         for sampler in samplers:
             sampler.close()
 
     def _next(self) -> _Event | None:
         """Waits for the next event; None: it is time to stop."""
-        with self._changed:
-            while not self._stopping:
-                self._let_go()
-                self._realign()
-                wait = self._events[0].at - self._monotonic() if self._events else math.inf
-                if wait <= 0:
-                    return heapq.heappop(self._events)
-                self._changed.wait(min(wait, _LOOK_S))
-        return None
-
-    def _let_go(self) -> None:
-        while self._leaving:
-            sampler, gone = self._leaving.popitem()
-            sampler.close()
-            gone.set()
+        while True:
+            with self._changed:
+                if self._stopping:
+                    return None
+                leaving, self._leaving = self._leaving, {}
+                if not leaving:
+                    self._realign()
+                    wait = self._events[0].at - self._monotonic() if self._events else math.inf
+                    if wait <= 0:
+                        return heapq.heappop(self._events)
+                    self._changed.wait(min(wait, _LOOK_S))
+            _let_go(leaving)
 
     def _realign(self) -> None:
         """After a step of the clock all schedules are laid anew; reads under way go on."""
@@ -142,3 +139,10 @@ class Lane:
             self._push(sampler, again, again if missed else event.due, begins=True)
         else:
             self._push(sampler, due, due, begins=True)
+
+
+def _let_go(leaving: dict[Sampler, threading.Event]) -> None:
+    """Closes sensors that have been removed; nothing is held, since a device may hang in it."""
+    for sampler, gone in leaving.items():
+        sampler.close()
+        gone.set()

@@ -1,5 +1,6 @@
 """Chooses the readings of the next request, within what the platform bears.  Pure: the time is passed in."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ class Selection:
         self.late: list[Entry] = []  # of a slot that has been sent already: the platform would not keep both
         self.more = False  # whether something was left out for another request that could follow at once
         self.waits: list[float] = []  # seconds until something fits that does not fit now ...
-        self.pauses: list[float] = []  # ... since its place may not be written to before
+        self._pauses: list[tuple[float, object]] = []  # ... since its place may not be written to before; its route
         self._lanes = lanes
         self._limits = limits
         self._pause = pause
@@ -94,7 +95,7 @@ class Selection:
             return False
         if (wait := self._pause(place)) > 0:
             self.waits.append(wait)
-            self.pauses.append(wait)
+            self._pauses.append((wait, route))
             return False
         if self.parcels and (
             len(self.parcels) >= limits.readings
@@ -112,6 +113,13 @@ class Selection:
         else:
             self._places[place] = [parcel]
         return True
+
+    @property
+    def soon(self) -> float:
+        """Seconds until there is more for the very same request."""
+        if not self.parcels or len(self.parcels) >= self._limits.readings:
+            return math.inf
+        return min((wait for wait, route in self._pauses if route == self._route), default=math.inf)
 
     def _slot_ends_in(self, slot: int) -> float:
         """Seconds in which a later reading may still win the slot; 0: none.

@@ -30,9 +30,8 @@ _TAKE = 10_000  # readings looked at for one request where some merge; far more 
 _BUG_S = 60.0
 _ABANDON_S = 1.0
 _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
-_TOGETHER = (
-    0.25  # of the pause between two writes to a place: so long one waits for others, and is in step with them then
-)
+# Of the pause between two writes to a place: so long one waits for others, and is in step with them from then on.
+_TOGETHER = 0.25
 _GATHER_S = 1.0  # a request that is not full waits so long after the one before, for more to go with it
 
 
@@ -167,9 +166,8 @@ class Sender:
         self.queue.take(self._take, blocked=self._held, fits=selection.fits)
         for entry in selection.late:
             self.queue.settle(entry, merged=True)
-        soon = min(selection.pauses, default=math.inf)
-        if 0 < len(selection.parcels) < self._limits.readings and soon <= _TOGETHER * self._limits.target_interval:
-            return soon
+        if selection.soon <= _TOGETHER * self._limits.target_interval:
+            return selection.soon
         self._more = selection.more or bool(selection.waits)
         self._batch = selection.parcels
         if self._batch:

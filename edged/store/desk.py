@@ -1,10 +1,12 @@
 """What people do with queues: put dead letters back, drop readings, give a removed destination's queue to another.
 
-Each is one commit, works beside a running sender, and returns how many readings it was about.
+Each is one commit (dropping what is queued: one for each part of it), works beside a running sender, and returns how
+many readings it was about.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice, takewhile
 
 from edged.errors import EdgedError
 from edged.reading import Entry
@@ -13,6 +15,8 @@ from edged.store.letters import AGAIN
 from edged.store.log import Log
 from edged.store.position import Position, Skip
 from edged.store.queue import Queue
+
+_PART = 20_000  # readings that are looked through at once
 
 
 def retry(log: Log, name: str) -> int:
@@ -29,37 +33,54 @@ def retry(log: Log, name: str) -> int:
 
 def drop(log: Log, name: str, series: str | None = None, before_ms: int | None = None) -> int:
     """Drops what is queued for a destination: of one series, measured before a time, or all.  Raises EdgedError."""
+    return sum(dropping(log, name, series, before_ms))
+
+
+def dropping(log: Log, name: str, series: str | None = None, before_ms: int | None = None) -> Iterator[int]:
+    """The same in parts, each a commit, so that flushes and the sender go on in between: how many each has dropped."""
 
     def chosen(entry: Entry) -> bool:
         return series in (None, entry.series) and (before_ms is None or entry.time_ms < before_ms)
 
-    with _at(log, name) as queue:
-        again = [entry for entry in log.retried(name) if chosen(entry)]
-        ranges, number = _ranges(queue, chosen)
+    at, last = 0, log.tail.last
+    begun: dict[str, int] = {}
+    while True:
+        with _at(log, name) as queue:
+            again = [entry for entry in log.retried(name) if chosen(entry)] if not at else []
+            part = list(islice(takewhile(lambda entry: entry.seq <= last, queue.owed.behind(at)), _PART))
+            ranges, number = _ranges(part, chosen, begun)
 
-        def forget(position: Position) -> None:
-            for after, upto, of in ranges:
-                position.skip(after, upto, of)
+            def forget(position: Position, ranges: list[Skip] = ranges) -> None:
+                for after, upto, of in ranges:
+                    position.skip(after, upto, of)
 
-        queue.discard(forget, number, "dropped")
-        queue.discard_again(again)
-        log.writer.write(Changes(settled_letters=[entry.seq - AGAIN for entry in again]))
-    return number + len(again)
+            queue.discard(forget, number, "dropped")
+            queue.discard_again(again)
+            log.writer.write(Changes(settled_letters=[entry.seq - AGAIN for entry in again]))
+        yield number + len(again)
+        if len(part) < _PART:
+            return
+        at = part[-1].seq
 
 
-def _ranges(queue: Queue, chosen: Callable[[Entry], bool]) -> tuple[list[Skip], int]:
-    """What is chosen of a queue as ranges, series by series, and how many readings that is."""
-    begun: dict[str, Skip] = {}
+def _ranges(entries: Iterable[Entry], chosen: Callable[[Entry], bool], begun: dict[str, int]) -> tuple[list[Skip], int]:
+    """What is chosen of readings as ranges, series by series, and how many readings that is.
+
+    `begun` has where the ranges that have not ended yet began, from one part to the next.
+    """
     done: list[Skip] = []
+    ends: dict[str, int] = {}
     number = 0
-    for entry in queue.owed:
+    for entry in entries:
         if chosen(entry):
             number += 1
-            after = begun[entry.series].after if entry.series in begun else entry.seq - 1
-            begun[entry.series] = Skip(after, entry.seq, entry.series)
+            begun.setdefault(entry.series, entry.seq - 1)
+            ends[entry.series] = entry.seq
         elif entry.series in begun:
-            done.append(begun.pop(entry.series))
-    return [*done, *begun.values()], number
+            after = begun.pop(entry.series)
+            if entry.series in ends:
+                done.append(Skip(after, ends.pop(entry.series), entry.series))
+    return [*done, *(Skip(begun[series], end, series) for series, end in ends.items())], number
 
 
 def drop_dead(log: Log, name: str, series: str | None = None, before_ms: int | None = None) -> int:

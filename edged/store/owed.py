@@ -30,7 +30,11 @@ class Owed:
 
     def __iter__(self) -> Iterator[Entry]:
         """In order."""
-        at = self.position.lowest
+        return self.behind(0)
+
+    def behind(self, seq: int) -> Iterator[Entry]:
+        """Those behind a sequence number, in order."""
+        at = max(seq, self.position.lowest)
         while (segment := self.log.after(self.position.past(at))) is not None:
             if any(self.choice.wants(series) for series in segment.counts):
                 yield from (entry for entry in segment.after(at) if entry in self)

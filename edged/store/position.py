@@ -66,8 +66,9 @@ class Position:
 
     def skip(self, after: int, upto: int, series: str = "") -> None:
         """Takes a range out."""
-        if self.skips and (end := self.skips[-1]).series == series and end.after <= after <= end.upto:
-            self.skips[-1] = Skip(end.after, max(end.upto, upto), series)
+        last = next((index for index in reversed(range(len(self.skips))) if self.skips[index].series == series), None)
+        if last is not None and (end := self.skips[last]).after <= after <= end.upto:
+            self.skips[last] = Skip(end.after, max(end.upto, upto), series)
         elif upto > after:
             self.skips.append(Skip(after, upto, series))
 

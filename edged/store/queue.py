@@ -175,6 +175,8 @@ class Queue:
             batch = Batch(most, blocked, fits)
             if self.again:
                 for entry in self._log.retried(self.name):
+                    if batch.full():
+                        break
                     batch.offer(entry)
             take_behind(batch, self.owed, self._log)
             take_ahead(batch, self.owed, self._log)

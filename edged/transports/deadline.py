@@ -21,11 +21,12 @@ class Deadlines:
         """Calls `cut`, which must not block, if the block takes longer; never once the block has been left."""
         exchange, due = object(), time.monotonic() + limit_s
         with self._changed:
-            self._under_way[exchange] = (due, cut)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
-                self._thread.start()
-            elif due < self._wakes:
+                thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                thread.start()  # RuntimeError where there can be no more: the next exchange tries again
+                self._thread = thread
+            self._under_way[exchange] = (due, cut)
+            if due < self._wakes:
                 self._changed.notify()
         try:
             yield

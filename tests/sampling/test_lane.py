@@ -284,6 +284,36 @@ def test_a_removed_sensor_is_read_no_more_and_lets_go_of_its_device():
     assert closed in ([], [True])  # nothing to close where it was removed before its first read
 
 
+@pytest.mark.guarantee(5)
+def test_a_device_that_hangs_when_it_is_let_go_of_keeps_nobody_waiting():
+    closing, ends = threading.Event(), threading.Event()
+
+    class Stuck(Quick):
+        def close(self):
+            closing.set()
+            ends.wait(30)
+
+    bench = Bench()
+    stuck, quick = bench.sensor("stuck", Stuck), bench.sensor("quick", Quick)
+    bench.run(until=0.5)
+    bench.lane.start()
+    gone = bench.lane.remove(stuck)
+    assert closing.wait(10)
+
+    def stop() -> None:
+        bench.lane.remove(quick)
+        bench.lane.request_stop()
+
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert not gone.is_set()
+    ends.set()
+    bench.lane.stop(10)
+    assert gone.is_set()
+
+
 def test_limits_are_said_once_and_the_end_of_it_too(caplog):
     bench = Bench()
     values = iter([20.0, 900.0, 901.0, 21.0])

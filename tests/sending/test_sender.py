@@ -23,7 +23,7 @@ from edged.secret import plain, redact
 from edged.sending.backoff import Backoff
 from edged.sending.mapping import Mapping, Usual
 from edged.sending.sender import PARKED_S
-from tests.sending.conftest import NOW_MS, Bench, Clock, Scripted, in_order, open_bench
+from tests.sending.conftest import EXCHANGE_S, NOW_MS, Bench, Clock, Scripted, in_order, open_bench
 from tests.transports.broker import wait_until
 
 SECRET = "the-made-up-token-of-the-sender-tests"
@@ -499,6 +499,17 @@ def test_places_that_are_out_of_step_are_each_written_as_often_as_may_be_and_get
         assert starts[-1] - starts[0] <= (count - 1) * 1.12 + 0.25 * 1.1
     together = [len(r.readings) for r in it.platform.requests]
     assert behind in (0.5, 0.7) or together.count(1) <= 33  # at most a quarter of the pause is waited for it
+
+
+def test_places_of_other_routes_are_not_waited_for(bench, monkeypatch):
+    it = bench(per_target=1, target_interval=1.1)
+    monkeypatch.setattr(it.platform, "route", lambda options, target: target)
+    for number in range(4):
+        it.put(f"d{number}.x", *range(30))
+    began = it.clock.seconds
+    it.drive()
+    assert it.clock.seconds - began <= 31 * (1.1 + EXCHANGE_S) + 4 * EXCHANGE_S  # a start counts as a write
+    assert len(it.platform.requests) == 4 * 30
 
 
 def test_requests_are_spaced(bench):

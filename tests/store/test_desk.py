@@ -560,3 +560,30 @@ def test_letters_that_left_the_queue_during_a_commit_do_not_come_back(tmp_path, 
 
     monkeypatch.setattr(log.disk, "letters", letters)
     assert [entry.series for entry in queue.take(10)] == ["c.x"]
+
+
+@pytest.mark.parametrize("part", [1, 2, 7, 100])
+def test_a_long_queue_is_dropped_in_parts_between_which_others_go_on(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(desk, "_PART", part)
+    log = open_log(tmp_path)
+    queue, other = log.open_queue("web", ALL), log.open_queue("other", ALL)
+    for _ in range(10):
+        log.put(readings("a.x", "b.x", "a.x", "c.x"), 0)
+        log.flush()
+    parts = []
+    for number in desk.dropping(log, "web", series="a.x"):
+        parts.append(number)
+        log.put(readings("a.x"), 0)  # what comes meanwhile is not meant
+        if len(parts) == 2:
+            for entry in queue.take(6):
+                queue.settle(entry)
+    assert len(parts) > 1 or part == 100
+    assert queue.dropped == sum(parts)
+    assert queue.queued == 40 + len(parts) - queue.delivered - queue.dropped == len(list(queue.pending()))
+    assert {entry.series for entry in queue.pending() if entry.seq <= 40} <= {"b.x", "c.x"}
+    assert len(queue.position.skips) <= 2  # however many parts there were
+    assert other.queued == 40 + len(parts)
+    log.flush()
+    abandon(log)
+    again = open_log(tmp_path).open_queue("web", ALL)
+    assert (again.queued, again.dropped) == (queue.queued, queue.dropped)

@@ -73,3 +73,17 @@ def test_all_share_a_thread():
     for _ in range(10):
         with deadlines.within(LONG_S, lambda: None):
             assert threading.active_count() <= before + 1
+
+
+def test_a_thread_that_cannot_be_had_at_first_is_had_later(monkeypatch):
+    deadlines, cut = Deadlines(), threading.Event()
+
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with pytest.raises(RuntimeError, match="can't start"), deadlines.within(0.0, cut.set):
+            pass
+    with deadlines.within(0.0, cut.set):
+        assert cut.wait(10)
