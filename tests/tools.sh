@@ -1,12 +1,14 @@
 #!/bin/sh
 # What the tests need from the system beside Python: a real MQTT broker, OpenSSL to make certificates, systemd-analyze,
-# time zones.
+# a compiler (for a disk with bad sectors), strace (for the order of writes), time zones.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
 need mosquitto mosquitto
 need openssl openssl
 need systemd-analyze systemd
+need cc "gcc libc6-dev"
+need strace strace
 [ -e /usr/share/zoneinfo/Europe/Berlin ] || missing="$missing tzdata"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ]; then

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,11 +75,9 @@ print(json.dumps({"taken": taken, "trouble": log.trouble} | account(queue)))
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """To be loaded before the C library."""
-    if (compiler := shutil.which("cc")) is None:
-        pytest.skip("there is no C compiler")
     folder = tmp_path_factory.mktemp("library")
     (folder / "bad.c").write_text(_LIBRARY)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "bad.so", folder / "bad.c", "-ldl"], check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "bad.so", folder / "bad.c", "-ldl"], check=True)
     return folder / "bad.so"
 
 

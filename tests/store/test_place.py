@@ -105,7 +105,7 @@ def test_fields_that_a_mount_may_have_or_not_are_passed_over():
 
 def test_this_machine_has_mounts():
     there = mounts(Path("/proc/self/mountinfo").read_text())
-    assert Path("/") in [mount.point for mount in there]
+    assert Path("/proc") in [mount.point for mount in there]
 
 
 @pytest.mark.guarantee(10)

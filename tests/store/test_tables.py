@@ -5,7 +5,6 @@ If one of these fails after an upgrade of persist-queue, edged/store/tables.py h
 
 import importlib.metadata
 import pickletools
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -86,9 +85,7 @@ def test_the_connection_in_use_is_the_tuned_one(tmp_path):
 
 @pytest.mark.pain("A28")
 def test_each_commit_is_one_sync_of_the_log(tmp_path):
-    """Counted by the kernel's own tracer, where it is there."""
-    if shutil.which("strace") is None:
-        pytest.skip("no strace")
+    """Counted by the kernel's own tracer."""
     child = """
 import pathlib, sys
 from edged.reading import Reading
