@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,12 +84,10 @@ class Daemon:
 
     def start(self, *, sampling: bool = True) -> None:
         """Starts all parts; none of them can keep another from it."""
-        for destination in self.config.destinations.values():
-            self._start_destination(destination)
-        self._close_queues()
+        self._start_destinations()
         self.store.start()
-        for sensor in self.config.sensors.values() if sampling else ():
-            self._start_sensor(sensor)
+        if sampling:
+            self._start_sensors()
         log.info(
             "%s: %d sensors, %d destinations",
             self.config.daemon.name,
@@ -102,11 +100,8 @@ class Daemon:
         self._stop_sensors([name for name, part in self._sensors.items() if config.sensors.get(name) != part.sensor])
         self._stop_destinations([part for part in self._destinations.values() if _differs(part, config)], config)
         self.config = config
-        for destination in config.destinations.values():
-            self._start_destination(destination)
-        self._close_queues()
-        for sensor in config.sensors.values():
-            self._start_sensor(sensor)
+        self._start_destinations()
+        self._start_sensors()
         log.info("reloaded: %d sensors, %d destinations", len(self._sensors), len(self._destinations))
 
     def sample_once(self) -> dict[str, str]:
@@ -128,7 +123,7 @@ class Daemon:
         try:
             self.store.flush()  # first of all: whatever hangs behind this, nothing is lost
         except StoreUnusable:
-            log.error("what is in memory only can be delivered in the time that is left, and is lost then")
+            log.error("what is in memory only is lost, unless it is delivered in the few seconds that are left")
         stop_all(self.senders.values(), _REQUEST_S)
         with contextlib.suppress(StoreUnusable):
             self.store.stop()
@@ -144,6 +139,11 @@ class Daemon:
         return True
 
     # --- sensors
+
+    def _start_sensors(self) -> None:
+        for sensor in self.config.sensors.values():
+            with _alone(sensor.name):
+                self._start_sensor(sensor)
 
     def _start_sensor(self, sensor: Sensor) -> None:
         if not sensor.enabled or sensor.name in self._sensors:
@@ -184,6 +184,12 @@ class Daemon:
 
     # --- destinations
 
+    def _start_destinations(self) -> None:
+        for destination in self.config.destinations.values():
+            with _alone(destination.name):
+                self._start_destination(destination)
+        self._close_queues()
+
     def _start_destination(self, destination: Destination) -> None:
         name = destination.name
         if not destination.common.enabled or name in self._destinations:
@@ -204,9 +210,14 @@ class Daemon:
 
     def _close_queues(self) -> None:
         """Ends the queues of destinations that are disabled or have left the config; what they lack is kept."""
+        for destination in self.config.destinations.values():
+            if not destination.common.enabled:
+                with _alone(destination.name):
+                    self.store.keep_queue(destination.name, destination.mapping.choice, destination.bounds)
         for name, queue in self.store.queues.items():
-            removed = name not in self.config.destinations
-            if name not in self._destinations and (queue.open or queue.removed != removed):
+            configured = self.config.destinations.get(name)
+            used, removed = configured is not None and configured.common.enabled, configured is None
+            if not used and (queue.open or queue.removed != removed):
                 self.store.close_queue(queue, removed=removed)
 
     def _stop_destinations(self, parts: list[_DestinationPart], following: Config) -> None:
@@ -218,6 +229,15 @@ class Daemon:
             stays = following.destinations.get(name)
             if stays is None or not stays.common.enabled:  # else its next start takes over, and misses nothing between
                 log.info("%s is no more; %d readings are kept for it", name, part.sender.queue.queued)
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """What keeps one part from starting keeps no other from it."""
+    try:
+        yield
+    except Exception:  # whatever it is
+        log.exception("%s could not be started; a reload tries it again", name)
 
 
 def _differs(part: _DestinationPart, config: Config) -> bool:

@@ -1,5 +1,6 @@
 """The store's queues as the commands reach them: through the daemon that runs, else by the store's files."""
 
+import contextlib
 import math
 import os
 import pwd
@@ -11,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 from edged import board
 from edged.cli._running import NotRunning, call
 from edged.config.config import Config
-from edged.errors import EdgedError, StoreHeld
-from edged.store.queue import Bounds
+from edged.errors import EdgedError, StoreHeld, StoreUnusable
 
 if TYPE_CHECKING:
     from edged.store.log import Log
 
-# Nothing goes but what is named: to keep the bounds is for the daemon, which knows those of each.
-_UNBOUNDED = Bounds(max_size=sys.maxsize, max_dead_letters=sys.maxsize)
+_LOOKS = {"queues", "queue-list", "queue-count"}  # what a store that cannot be written is good for
 
 OnProgress = Callable[[int, int], None]
 
@@ -42,16 +41,22 @@ def _from_files(
         name = request.get("destination")
         if name is not None and name not in config.destinations:
             raise unknown(name, config.destinations)
-        return {} if request["do"] == "queues" else 0
+        if request["do"] != "queues":
+            return 0
+        print(f"edged: there is no store at {config.state_dir} yet", file=sys.stderr)
+        return {}
     try:
-        log = Log(config.state_dir, config.daemon.flush_interval, board.boot_id(), keep_removed_s=math.inf)
+        # Nothing goes but what is named: to keep the bounds is for the daemon, which knows those of each.
+        log = Log(
+            config.state_dir, config.daemon.flush_interval, board.boot_id(), keep_removed_s=math.inf, bounded=False
+        )
     except StoreHeld as error:
         raise EdgedError(f"{error}; it does not answer: {why}") from None
     try:
-        if log.trouble:
+        if log.trouble and not (request["do"] in _LOOKS and log.disk.readable):
             raise EdgedError(log.trouble)
-        for queue in log.queues.values():
-            queue.bounds = _UNBOUNDED
+        for name, destination in config.destinations.items():
+            log.keep_queue(name, destination.mapping.choice, destination.bounds)
         if request["do"] == "queue-adopt":
             _know(log, config, request["destination"], request["new"])
         answer = actions(log)[request["do"]](request)
@@ -67,7 +72,9 @@ def _from_files(
             else:
                 on_progress(*each["progress"])
     finally:
-        log.stop()
+        known = [StoreUnusable] if log.trouble else []  # that it cannot be written, which matters to no look
+        with contextlib.suppress(*known):
+            log.stop()
 
 
 def _know(log: "Log", config: Config, old: str, new: str) -> None:
@@ -85,9 +92,13 @@ def _there(folder: Path) -> bool:
 
     try:
         files = [file for file in folder.iterdir() if file.name in (FILE, f"{FILE}-wal", "lock")]
-        usable = all(os.access(path, os.R_OK | os.W_OK, effective_ids=True) for path in (folder, *files))
+        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY  # which no other user could write either
+        needed = os.R_OK if read_only else os.R_OK | os.W_OK
+        usable = all(os.access(path, needed, effective_ids=True) for path in (folder, *files))
     except FileNotFoundError:
         return False
+    except NotADirectoryError:
+        raise EdgedError(f"{folder} is no folder; see state_dir in the config") from None
     except OSError:
         usable = False
     if not usable:

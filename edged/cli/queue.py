@@ -9,9 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from edged.cli import DONE, WRONG_COMMAND, fail, show, table
+from edged.cli import DONE, WRONG_COMMAND, counted, fail, show, table
 from edged.cli._readings import Write, write_csv, write_json, write_jsonl, write_table
 from edged.cli._stored import OnProgress, answers
 from edged.config.config import Config
@@ -23,16 +24,17 @@ edged queue [DESTINATION] [--json]
        edged queue DESTINATION export [--format jsonl|csv] [--dead]
        edged queue DESTINATION retry
        edged queue DESTINATION drop [--series SERIES] [--before TIME] [--dead] --yes
-       edged queue DESTINATION adopt NEW"""
+       edged queue DESTINATION adopt NEW [--yes]"""
 _TAKES = {
     "show": {"json"},
     "list": {"limit", "dead", "json"},
     "export": {"format", "dead"},
-    "retry": {"dead"},
+    "retry": set(),
     "drop": {"series", "before", "dead", "yes"},
-    "adopt": {"new"},
+    "adopt": {"new", "yes"},
 }
 _LONG_S = 0.5
+_FEW = 5  # series that are named in a line
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -54,9 +56,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dead", action="store_true", default=None, help="dead letters: what was refused for good")
     parser.add_argument("--limit", type=_number, metavar="N", help="so many at most")
     parser.add_argument("--format", choices=["jsonl", "csv"], help="of an export; jsonl by default")
-    parser.add_argument("--series", metavar="SERIES", help="only readings of this series")
+    parser.add_argument("--series", metavar="SERIES", help="only readings of this series; * for any characters")
     parser.add_argument("--before", type=_moment, metavar="TIME", help="only earlier ones; ISO 8601, UTC by default")
-    parser.add_argument("--yes", action="store_true", default=None, help="drop them, and do not only count them")
+    parser.add_argument("--yes", action="store_true", default=None, help="do it, though readings go for good")
     parser.add_argument("--json", action="store_true", default=None, help="print JSON")
 
 
@@ -65,12 +67,15 @@ def run(options: argparse.Namespace) -> int:
     action = options.action or ("list" if options.dead or options.limit else "show")
     given = {name for names in _TAKES.values() for name in names if getattr(options, name) is not None}
     if surplus := sorted(given - _TAKES[action]):
-        return _wrong(f"{', '.join(surplus)}: not with {options.action or 'no action'}")
+        named = ", ".join(options.new if name == "new" else f"--{name}" for name in surplus)
+        return _wrong(f"{named}: not {f'with {options.action}' if options.action else 'without an action'}")
     if action != "show" and options.destination is None:
         return _wrong("whose queue? name a destination; `edged queue` lists them")
     if action == "adopt" and options.new is None:
         return _wrong("adopt by whom? edged queue OLD adopt NEW")
     config, _ = require(find(options.config))
+    if options.action is None and options.destination in _TAKES and options.destination not in config.destinations:
+        return _wrong(f"whose queue? edged queue DESTINATION {options.destination}")
     request = {"destination": options.destination, "configured": list(config.destinations)}
     match action:
         case "show":
@@ -79,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
             return _print(config, options, request | {"dead": bool(options.dead), "limit": options.limit})
         case "retry":
             number = _result(config, request | {"do": "queue-retry"}, "queueing dead letters again")
-            print(f"{number} dead letters of {options.destination} are queued again")
+            print(f"{counted(number, 'dead letter')} of {options.destination} {_are(number)} queued again")
         case "drop":
             which = {"dead": bool(options.dead), "series": options.series, "before_ms": options.before}
             return _drop(config, options, request | which)
@@ -135,12 +140,13 @@ def _print(config: Config, options: argparse.Namespace, request: dict[str, Any])
 
 
 def _drop(config: Config, options: argparse.Namespace, request: dict[str, Any]) -> int:
-    what = f"{'dead letters' if options.dead else 'queued readings'} of {options.destination}"
+    what = "dead letter" if options.dead else "queued reading"
     if not options.yes:
         number = _result(config, request | {"do": "queue-count"}, "counting")
-        return _wrong(f"this would drop {number} {what}, for good; add --yes to do it")
+        which = f"{counted(number, what)} of {options.destination}"
+        return _wrong(f"this would drop {which}, for good; add --yes to do it")
     number = _result(config, request | {"do": "queue-drop"}, "dropping")
-    print(f"{number} {what} dropped")
+    print(f"{counted(number, what)} of {options.destination} dropped")
     return DONE
 
 
@@ -150,11 +156,26 @@ def _adopt(config: Config, options: argparse.Namespace, request: dict[str, Any])
         return fail(f"{old} is in the config; only the queue of a destination that left it can be adopted")
     if new not in config.destinations:
         return fail(f"there is no destination {new} in the config; there are: {', '.join(config.destinations)}")
-    answer = _result(config, request | {"do": "queue-adopt", "new": new}, "moving")
-    print(f"{answer['moved']} readings of {old} are queued for {new}")
-    if answer["dropped"]:
-        print(f"{answer['dropped']} are dropped: {new} does not take their series, or has had them itself")
+    answer = _result(config, request | {"do": "queue-adopt", "new": new, "yes": bool(options.yes)}, "moving")
+    untaken = answer["untaken"]
+    number = sum(untaken.values())
+    if untaken and not options.yes:
+        series = ", ".join([f"{name} ({of})" for name, of in islice(untaken.items(), _FEW)])
+        more = f" and {len(untaken) - _FEW} more" if len(untaken) > _FEW else ""
+        return _wrong(
+            f"this would drop {counted(number, 'queued reading')} of {old}, for good: {new} does not take"
+            f" {series}{more}; add the series to its mapping and reload, or add --yes to do it all the same"
+        )
+    print(f"{counted(answer['moved'], 'reading')} of {old} {_are(answer['moved'])} queued for {new}")
+    if untaken:
+        print(f"{number} {_are(number)} dropped: {new} does not take {'its' if number == 1 else 'their'} series")
+    if had := answer["dropped"] - number:
+        print(f"{had} {_are(had)} dropped: {new} has had {'it' if had == 1 else 'them'} itself")
     return DONE
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _result(config: Config, request: dict[str, Any], doing: str) -> Any:

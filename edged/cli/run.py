@@ -31,7 +31,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT; SIGHUP reads the config again."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    if options.once:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is delivered: that is no success
     path = find(options.config)
     config, problems = require(path)
     set_up(config.daemon.log_level)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from edged.cli import DONE, FAILED, fail, show, shown, table
+from edged.cli import DONE, FAILED, counted, fail, show, shown, table
 from edged.cli._running import ask
 from edged.config.reader import find, require
 from edged.errors import EdgedError
@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(status))
     elif options.check:
-        print("; ".join(wrong) or f"ok: {len(status['sensors'])} sensors, {len(status['destinations'])} destinations")
+        sensors, destinations = len(status["sensors"]), len(status["destinations"])
+        print("; ".join(wrong) or f"ok: {counted(sensors, 'sensor')}, {counted(destinations, 'destination')}")
     else:
         show(*_tables(status, datetime.now(UTC)))
     return FAILED if wrong else DONE

@@ -6,6 +6,7 @@ no queue yet.
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from edged.errors import EdgedError, StoreUnusable
 from edged.monitoring.control import Action, Answer, item, progress
 from edged.reading import iso
+from edged.series import matches
 from edged.store import desk
 from edged.store.log import Log
 from edged.store.queue import Queue
@@ -52,11 +54,12 @@ class _Filter(NamedTuple):
     """Which readings are meant."""
 
     dead: bool
-    series: str | None
+    series: str | None  # or a pattern
     before_ms: int | None
 
     def takes(self, series: str, time_ms: int) -> bool:
-        return self.series in (None, series) and (self.before_ms is None or time_ms < self.before_ms)
+        chosen = self.series is None or matches(self.series, series)
+        return chosen and (self.before_ms is None or time_ms < self.before_ms)
 
 
 def _list(log: Log, request: dict[str, Any]) -> Generator[Answer, None, int]:
@@ -126,14 +129,36 @@ def _drop(log: Log, request: dict[str, Any]) -> Generator[Answer, None, int]:
     return dropped
 
 
-def _adopt(log: Log, request: dict[str, Any]) -> dict[str, int]:
-    """How many readings have a new destination, and how many it did not take, or has had itself."""
+def _adopt(log: Log, request: dict[str, Any]) -> Generator[Answer, None, dict[str, Any]]:
+    """How many readings have a new destination, and how many are dropped: it does not take them, or has had them.
+
+    `untaken` is how many it does not take, series by series; with any of them nothing is done without a `yes`.
+    """
     queue, new = _queue(log, request), _text(request, "new")
     if queue is None:
-        return {"moved": 0, "dropped": 0}
+        return {"moved": 0, "dropped": 0, "untaken": {}}
+    configured, taker = _configured(request), log.queues.get(new)
+    if new in configured and taker is None:
+        raise EdgedError(f"the running daemon does not know {new} yet: systemctl reload edged (with {new} enabled)")
+    if queue.name not in configured and not queue.removed:
+        raise EdgedError(f"the running daemon does not know yet that {queue.name} is removed: systemctl reload edged")
+    untaken: dict[str, int] = {} if taker is None else (yield from _untaken(queue, taker))
+    if untaken and not request.get("yes"):
+        return {"moved": 0, "dropped": 0, "untaken": untaken}
     queued = queue.queued
     moved = desk.adopt(log, queue.name, new)
-    return {"moved": moved, "dropped": queued - moved}
+    return {"moved": moved, "dropped": queued - moved, "untaken": untaken}
+
+
+def _untaken(queue: Queue, taker: Queue) -> Generator[Answer, None, dict[str, int]]:
+    """How many readings are queued of each series that another destination does not take."""
+    found: Counter[str] = Counter()
+    for number, entry in enumerate(queue.owed, 1):
+        if not taker.choice.wants(entry.series):
+            found[entry.series] += 1
+        if number % _STEP == 0:
+            yield progress(number, queue.queued)
+    return dict(found)
 
 
 def _queue(log: Log, request: dict[str, Any]) -> Queue | None:
@@ -141,10 +166,14 @@ def _queue(log: Log, request: dict[str, Any]) -> Queue | None:
     name = _text(request, "destination")
     if (queue := log.queues.get(name)) is not None:
         return queue
-    configured = [str(each) for each in _given(request, "configured", list) or ()]
+    configured = _configured(request)
     if name in configured:
         return None
     raise unknown(name, [*configured, *log.queues])
+
+
+def _configured(request: dict[str, Any]) -> list[str]:
+    return [str(each) for each in _given(request, "configured", list) or ()]
 
 
 def unknown(name: str, known: Iterable[str]) -> EdgedError:

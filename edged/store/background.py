@@ -8,6 +8,8 @@ from edged.errors import StoreUnusable
 
 log = logging.getLogger(__name__)
 
+_LEAST = 0.01  # of the interval between two flushes, whatever is due: half of what `writer` keeps in hand
+
 
 class Background:
     """Two threads, from `start` to `stop`."""
@@ -55,7 +57,7 @@ class Background:
             pause_s = self._interval_s
             try:
                 self._flush()
-                pause_s = min(self._interval_s, self._due_s())
+                pause_s = min(self._interval_s, max(_LEAST * self._interval_s, self._due_s()))
             except StoreUnusable:
                 self._stopping.wait(0.1)  # the disk has said what is wrong; it is tried again
             except Exception as error:  # whatever it is: the thread goes on

@@ -12,6 +12,7 @@ from edged.store.letterbox import Letterbox
 from edged.store.position import Position
 from edged.store.queue import Queue
 from edged.store.reader import Reader
+from edged.store.registry import Registry
 from edged.store.segment import Segment
 
 log = logging.getLogger(__name__)
@@ -26,14 +27,20 @@ class Keeper:
 
     def __init__(
         self,
-        log: Reader,
+        reader: Reader,
         letters: Letterbox,
+        registry: Registry,
         boot_id: str,
         now_ms: Callable[[], int],
         boot_ms: Callable[[], int],
+        *,
+        bounded: bool = True,
     ) -> None:
-        self._log = log
+        """Unless `bounded`, nothing is dropped: who only looks into the store does not know the bounds of today."""
+        self._reader = reader
         self._letters = letters
+        self._registry = registry
+        self._bounded = bounded
         self._boot_id = boot_id
         self._now_ms = now_ms
         self._boot_ms = boot_ms
@@ -41,13 +48,13 @@ class Keeper:
 
     def by_age(self, queue: Queue) -> None:
         """Drops readings that are older than `max_age`."""
-        if queue.bounds.max_age_s is None or queue.queued <= queue.again:
+        if not self._bounded or queue.bounds.max_age_s is None or queue.queued <= queue.again:
             return
         limit_ms = queue.bounds.max_age_s * 1000
         now_ms, boot_ms = self._now_ms(), self._boot_ms()
         with queue.turn:
             upto = at = queue.position.lowest
-            while (segment := self._log.after(queue.position.past(at))) is not None:
+            while (segment := self._reader.after(queue.position.past(at))) is not None:
                 same_boot = segment.boot_id == self._boot_id  # then the age is known, whatever the clock said
                 oldest_ms = (boot_ms + segment.offset_ms if same_boot else now_ms) - limit_ms
                 if segment.times_ms[0] >= oldest_ms or (segment.times_ms[0] < _NO_CLOCK_MS and not same_boot):
@@ -60,12 +67,14 @@ class Keeper:
 
     def by_size(self, queue: Queue, cap: int | None) -> None:
         """Drops what is beyond `max_size`; `cap`: what a full disk has room for."""
+        if not self._bounded:
+            return
         bound = queue.bounds.max_size
         counter, reason = "dropped", f"its queue is at its max_size of {bound} bytes"
         if cap is not None and cap < bound:
             bound, counter, reason = cap, "lost", "the disk is full; make room on it"
         with queue.turn:
-            size = self._log.bytes_of_all(queue.needs())
+            size = self._reader.bytes_of_all(queue.needs())
             if counter == "dropped" and queue.bounds.when_full == "drop-newest":
                 self._close(queue, size, reason)
             elif size > bound:
@@ -73,8 +82,8 @@ class Keeper:
 
     def _drop_oldest(self, queue: Queue, excess: int, counter: str, reason: str) -> None:
         upto = queue.position.lowest
-        while excess > 0 and (key := self._log.key_after(queue.position.past(upto))) is not None:
-            excess -= self._log.bytes_of(queue.position.past(upto), key)
+        while excess > 0 and (key := self._reader.key_after(queue.position.past(upto))) is not None:
+            excess -= self._reader.bytes_of(queue.position.past(upto), key)
             upto = key
         self._discard(queue, upto, counter, reason)
 
@@ -96,9 +105,9 @@ class Keeper:
 
     def _fitting(self, queue: Queue, excess: int) -> int:
         """The number up to which there is room for what is in memory; `excess`: what there is no room for."""
-        upto = self._log.in_memory()
-        room = self._log.bytes_of(upto, queue.counted) - excess
-        while (key := self._log.key_after(upto)) is not None and (size := self._log.bytes_of(upto, key)) <= room:
+        upto = self._reader.in_memory()
+        room = self._reader.bytes_of(upto, queue.counted) - excess
+        while (key := self._reader.key_after(upto)) is not None and (size := self._reader.bytes_of(upto, key)) <= room:
             room -= size
             upto = key
         return upto
@@ -118,7 +127,8 @@ class Keeper:
     def recount(self, queue: Queue) -> None:
         """Counts what is left of a queue in a damaged store."""
         with queue.turn:
-            lost = queue.recount(*self._letters.kept(queue.name))
+            lost = self._registry.count_late(queue)
+            lost += queue.recount(*self._letters.kept(queue.name))
         if lost > 0:
             log.error("%s: %d readings are lost to the damaged store", queue.name, lost)
 

@@ -10,8 +10,9 @@ from itertools import islice, takewhile
 
 from edged.errors import EdgedError
 from edged.reading import Entry
+from edged.series import matches
 from edged.store.files import Changes
-from edged.store.letters import AGAIN
+from edged.store.letters import AGAIN, DeadLetter
 from edged.store.log import Log
 from edged.store.position import Position, Skip
 from edged.store.queue import Queue
@@ -32,7 +33,7 @@ def retry(log: Log, name: str) -> int:
 
 
 def drop(log: Log, name: str, series: str | None = None, before_ms: int | None = None) -> int:
-    """Drops what is queued for a destination: of one series, measured before a time, or all.  Raises EdgedError."""
+    """Drops what is queued for a destination: of a series (or a pattern), before a time, or all.  Raises EdgedError."""
     return sum(dropping(log, name, series, before_ms))
 
 
@@ -40,7 +41,7 @@ def dropping(log: Log, name: str, series: str | None = None, before_ms: int | No
     """The same in parts, each a commit, so that flushes and the sender go on in between: how many each has dropped."""
 
     def chosen(entry: Entry) -> bool:
-        return series in (None, entry.series) and (before_ms is None or entry.time_ms < before_ms)
+        return _meant(entry, series, before_ms)
 
     at, last = 0, log.tail.last
     begun: dict[str, int] = {}
@@ -83,14 +84,15 @@ def _ranges(entries: Iterable[Entry], chosen: Callable[[Entry], bool], begun: di
     return [*done, *(Skip(begun[series], end, series) for series, end in ends.items())], number
 
 
+def _meant(reading: Entry | DeadLetter, series: str | None, before_ms: int | None) -> bool:
+    """Whether the reading is of the series (or the pattern) and measured before the time, as far as they are given."""
+    return (series is None or matches(series, reading.series)) and (before_ms is None or reading.time_ms < before_ms)
+
+
 def drop_dead(log: Log, name: str, series: str | None = None, before_ms: int | None = None) -> int:
-    """Drops dead letters of a destination: of one series, measured before a time, or all.  Raises EdgedError."""
+    """Drops dead letters of a destination: of a series (or a pattern), before a time, or all.  Raises EdgedError."""
     with _at(log, name) as queue:
-        chosen = [
-            letter.id
-            for letter in log.dead_letters(name)
-            if series in (None, letter.series) and (before_ms is None or letter.time_ms < before_ms)
-        ]
+        chosen = [letter.id for letter in log.dead_letters(name) if _meant(letter, series, before_ms)]
         with log.lock:
             queue.dead -= len(chosen)
             queue.dropped += len(chosen)

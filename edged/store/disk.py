@@ -24,6 +24,7 @@ from edged.store.segment import DamagedSegment, Segment
 log = logging.getLogger(__name__)
 
 _AGAIN_S = 10.0  # between two tries to open what cannot be opened, or to make room again on a full disk
+_SALVAGE_AGAIN_S = 600.0  # between two salvages without a commit in between: the first one has not helped
 
 
 class Disk:
@@ -39,7 +40,7 @@ class Disk:
         self.torn = False  # states may be lost
         self._files: Files | None = None
         self._frozen: Frozen | None = None
-        self._unreadable = False  # not even that, and it has been said
+        self._unreadable = False  # not even that, or not all of it, and it has been said
         self._hold: Lock | None = None
         self._damaged: set[int] = set()  # keys of segments that cannot be read, and are to be set aside
         self._damaged_letters: set[int] = set()  # to be deleted
@@ -47,6 +48,7 @@ class Disk:
         self._reopened = False
         self._said = False  # that there is trouble
         self._next_try = 0.0
+        self._next_salvage = 0.0
         self._noted = False
         try:
             self._open()
@@ -81,9 +83,13 @@ class Disk:
         """What cannot be opened is read without."""
         try:
             self._frozen = Frozen(self.folder)
+            failure = self._frozen.failure
         except OSError as error:
-            if not self._unreadable and not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                log.error("%s cannot be read either: %s", self.folder, error)
+            failure = error
+        if failure:
+            if not self._unreadable and not isinstance(failure, (FileNotFoundError, NotADirectoryError)):
+                what = "cannot be read whole" if self._frozen else "cannot be read either"
+                log.error("%s %s: %s", self.folder, what, failure)
             self._unreadable = True
 
     @property
@@ -138,14 +144,14 @@ class Disk:
             return self._files.log.bytes_of(after, upto) if self._files else 0
 
     def letters(self, destination: str, *, retry: bool) -> Iterator[DeadLetter]:
-        """A destination's dead letters, or those in its queue again, the oldest first."""
-        if self._frozen:
-            yield from (x for x, again in self._frozen.letters() if x.destination == destination and again == retry)
+        """A destination's dead letters, or those in its queue again, the oldest first.  Raises StoreUnusable."""
+        if frozen := self._frozen:
+            yield from (x for x, again in frozen.letters() if x.destination == destination and again == retry)
             return
         last = 0
         while True:
             with self.lock, self._met():
-                page = self._files.letters.of(destination, last, retry=retry) if self._files else []
+                page = self._usable().letters.of(destination, last, retry=retry)
             yield from (letter for letter in page if self._is_whole(letter))
             if not page:
                 return
@@ -191,6 +197,7 @@ class Disk:
             self._damaged -= damaged
             self._damaged_letters -= letters
             self.room.sufficed()
+            self._next_salvage = 0.0
             if not self._noted and self._hold:
                 self._hold.written()
                 self._noted = True
@@ -258,15 +265,20 @@ class Disk:
         with self.lock:
             if self._files is None:
                 return False
+            if isinstance(error, StoreUnusable):
+                if self.trouble:  # known, and not tried again yet
+                    return False
+                error = error.__cause__ if isinstance(error.__cause__, Exception) else error
             try:
                 if is_full(error):
                     if self.room.make(taken):
                         return True
-                elif is_damage(error):
+                elif is_damage(error) and time.monotonic() >= self._next_salvage:
                     self._files.close()
-                    self._files = None
+                    self._files = self._suspected = None
                     self.recount = self._reopened = True
                     self._files = salvage(self.folder, error)
+                    self._next_salvage = time.monotonic() + _SALVAGE_AGAIN_S
                     return True
             except (OSError, sqlite3.Error) as another:
                 error = another

@@ -14,9 +14,10 @@ _AT_A_TIME = 100  # segments read from the file at a time, to be held in memory:
 
 
 class Frozen:
-    """What is in the store's files, for reading.  Raises OSError where they cannot be read."""
+    """What is in the store's files, for reading.  Raises OSError where nothing of them can be read."""
 
     def __init__(self, folder: Path) -> None:
+        self.failure: OSError | None = None  # why a part of them could not be read
         self._path = folder / FILE
         self._segments: list[Segment] = []  # the next ones, in order
         self._from = 0  # the number behind which `_segments` are all there is, up to their end
@@ -24,7 +25,7 @@ class Frozen:
         self.states: dict[str, Any] = {}
         next(folder.iterdir(), None)  # OSError: a folder that is not there may be on a disk that comes later
         if self._is_there():
-            for row in rows(self._path):
+            for row in self._rows():
                 if (segment := segment_of(row)) is not None:
                     self._last = max(self._last, segment.last)
                 elif (state := state_in(row)) is not None:
@@ -38,6 +39,17 @@ class Frozen:
             return False
         return True
 
+    def _rows(self) -> Iterator[Row]:
+        there = False
+        try:
+            for row in rows(self._path):
+                there = True
+                yield row
+        except OSError as error:  # which comes after all rows that can be read
+            if not there:
+                raise
+            self.failure = error
+
     def last(self) -> int:
         """The sequence number of the last reading there."""
         return self._last
@@ -47,7 +59,7 @@ class Frozen:
         if seq >= self._last:
             return None
         if not self._segments or not self._from <= seq < self._segments[-1].last:
-            keys = (segment for row in rows(self._path) if (segment := segment_of(row)) and segment.last > seq)
+            keys = (segment for row in self._rows() if (segment := segment_of(row)) and segment.last > seq)
             found = heapq.nsmallest(_AT_A_TIME, keys, key=lambda segment: segment.last)
             self._segments, self._from = found, seq
         return next((segment for segment in self._segments if segment.last > seq), None)
@@ -55,7 +67,7 @@ class Frozen:
     def letters(self) -> Iterator[tuple[DeadLetter, bool]]:
         """All dead letters, and whether each is in a queue again."""
         if self._is_there():
-            found = (letter for row in rows(self._path) if (letter := letter_in(row)) is not None)
+            found = (letter for row in self._rows() if (letter := letter_in(row)) is not None)
             yield from sorted(found)
 
 

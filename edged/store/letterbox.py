@@ -15,11 +15,12 @@ _MOST = 10_000  # letters in memory, while the disk cannot be written
 class Letterbox:
     """What changes it is called with the log's lock held."""
 
-    def __init__(self, lock: threading.RLock, disk: Disk, now_ms: Callable[[], int]) -> None:
-        """`lock` is the log's."""
+    def __init__(self, lock: threading.RLock, disk: Disk, now_ms: Callable[[], int], *, bounded: bool = True) -> None:
+        """`lock` is the log's; unless `bounded`, no destination's bound is kept."""
         self._lock = lock
         self._disk = disk
         self._now_ms = now_ms
+        self._bounded = bounded
         self._known = disk.readable
         self._next = disk.last_letter() + 1
         self._new: list[DeadLetter] = []
@@ -71,7 +72,7 @@ class Letterbox:
 
     def bound(self, queues: Iterable[Queue]) -> None:
         """Drops what is beyond each destination's bound; the next commit deletes it."""
-        for queue in queues:
+        for queue in queues if self._bounded else ():
             if (over := queue.dead - queue.bounds.max_dead_letters) > 0:
                 queue.dead -= over
                 queue.dropped += over

@@ -45,21 +45,25 @@ class Log:
         now_ms: Callable[[], int] = clock.now_ms,
         boot_ms: Callable[[], int] = clock.boot_ms,
         keep_removed_s: float = 7 * 86400.0,
+        *,
+        bounded: bool = True,
     ) -> None:
         """Opens the store in `folder`, or makes it; where that cannot be, the store is in memory until it can.
 
-        `flush_interval` in s; `boot_id` tells one boot of this machine from another.  Raises StoreHeld.
+        `flush_interval` in s; `boot_id` tells one boot of this machine from another.  `bounded`: queues are
+        kept in their bounds.  Raises StoreHeld.
         """
         self.folder = folder
         self.lock = threading.RLock()  # the tail and the positions; held for moments only
         self.stored = 0  # readings taken since the start
         self.disk = Disk(folder)
         self.tail = Tail(boot_id, interval_ms=flush_interval * 1000)
-        self.letters = Letterbox(self.lock, self.disk, now_ms)
+        self.letters = Letterbox(self.lock, self.disk, now_ms, bounded=bounded)
         self.reader = Reader(self.lock, self.tail, self.disk)
+        self.reader.written = self.disk.last()  # so that a queue can be counted whose state was lost
         self.registry = Registry(self, self.disk, keep_removed_s, now_ms())
         self.tail.last = self.reader.written = self.registry.last()
-        self.keeper = Keeper(self.reader, self.letters, boot_id, now_ms, boot_ms)
+        self.keeper = Keeper(self.reader, self.letters, self.registry, boot_id, now_ms, boot_ms, bounded=bounded)
         self.writer = Writer(
             self.lock,
             self.disk,
@@ -101,14 +105,19 @@ class Log:
         """Takes readings of one moment; `offset_ms` is the clock's time minus the time since boot at that moment.
 
         `memory` is what must not go back, by owner: it is committed with the readings, and they are sent only then.
+        Raises ValueError where a value is none: then nothing is taken.
         """
+        readings = list(readings)
+        for reading in readings:
+            if not is_real(reading.value):
+                raise ValueError(f"{reading.series}: {reading.value} is no reading")
         with self.lock:
             self.tail.mark(self._boot_ms())
             if memory and self.registry.remember(memory):
                 self.tail.withhold()
+                if not readings:
+                    self.writer.owe()
             for reading in readings:
-                if not is_real(reading.value):
-                    raise ValueError(f"{reading.series}: {reading.value} is no reading")
                 entry = Entry(self.tail.last + 1, *reading)
                 self.tail.add(entry, offset_ms)
                 self.stored += 1
@@ -166,21 +175,30 @@ class Log:
     def open_queue(self, name: str, choice: Choice, bounds: Bounds = _USUAL) -> Queue:
         """The queue of a destination: where it was, or for a new one from the next reading on.
 
-        Takes the place of its queue that is open, if one is: so nothing that comes in between is missed.
+        Takes the place of its queue that is open, if one is: so nothing that comes in between is missed.  What cannot
+        be counted of it now, since the disk cannot be read, is counted by the next flush.
         """
         try:
             return self._open_queue(name, choice, bounds)
         except StoreUnusable:
-            self.flush()  # mends the damage that was met
-            return self._open_queue(name, choice, bounds)
+            with contextlib.suppress(StoreUnusable):
+                self.flush()  # mends the damage that was met
+            return self._open_queue(name, choice, bounds, late=True)
 
-    def _open_queue(self, name: str, choice: Choice, bounds: Bounds) -> Queue:
+    def _open_queue(self, name: str, choice: Choice, bounds: Bounds, *, late: bool = False) -> Queue:
         old = self.registry.queues.get(name)
         # No flush goes by a queue that is not counted yet.
         with self.flushing, old.turn if old else contextlib.nullcontext(), self.disk.lock:
             if old and old.choice != choice:
-                self.keeper.recount(old)  # what is lost, before it is counted by another choice
-            return self.registry.open(name, choice, bounds, lambda: self.tail.last)
+                with contextlib.suppress(StoreUnusable) if late else contextlib.nullcontext():
+                    self.keeper.recount(old)  # what is lost, before it is counted by another choice
+            in_memory = self.reader.in_memory() if late else None
+            return self.registry.open(name, choice, bounds, lambda: self.tail.last, in_memory)
+
+    def keep_queue(self, name: str, choice: Choice, bounds: Bounds) -> None:
+        """Where damage may have taken the place of a destination that is not in use: keeps for it all that is there."""
+        if self.disk.torn and name not in self.queues:
+            self.close_queue(self.open_queue(name, choice, bounds), removed=False)
 
     def close_queue(self, queue: Queue, *, removed: bool) -> None:
         """Ends a destination's use of its queue: it is disabled, or it left the config.  What it lacks is kept."""

@@ -47,7 +47,7 @@ def rows(path: Path, page_size: int = 1024) -> Iterator[Row]:
         except FileNotFoundError:
             log = ReadFile(Path(os.devnull))
         stack.callback(log.close)
-        wal = transactions(log)
+        wal = transactions(log, _told(file.read(0, _FILE_HEADER)) or page_size)
         header = log.read(wal.offsets[1], _FILE_HEADER) if 1 in wal.offsets else file.read(0, _FILE_HEADER)
         databases = [_Database(file, log, wal, *layout) for layout in _layouts(header, wal, page_size)]
         if len(databases) > 1:  # the header may be damaged where it looks right: a wrong layout gives few rows
@@ -57,18 +57,34 @@ def rows(path: Path, page_size: int = 1024) -> Iterator[Row]:
             raise failure
 
 
+def page_size(path: Path) -> int:
+    """Bytes of a file's pages; 1024, as in a store, where its header does not tell.  Raises OSError."""
+    try:
+        file = ReadFile(path)
+    except FileNotFoundError:
+        return 1024
+    with contextlib.closing(file):
+        return _told(file.read(0, _FILE_HEADER)) or 1024
+
+
 class _Damaged(Exception):
     """A cell cannot be right."""
 
 
 def _layouts(header: bytes, wal: Wal, assumed: int) -> list[tuple[int, int]]:
     """The possible sizes of a page and of the reserved space at its end, the most probable first."""
-    page_size, reserved = _number(header, 16, 2), _number(header, 20, 1)
-    page_size = wal.page_size or (65536 if page_size == 1 else page_size)
+    page_size, reserved = wal.page_size or _told(header), _number(header, 20, 1)
     layouts = [(wal.page_size or assumed, 0)]
-    if header.startswith(_MAGIC) and is_page_size(page_size) and page_size - reserved >= 480:
+    if header.startswith(_MAGIC) and page_size - reserved >= 480:
         layouts.insert(0, (page_size, reserved))
     return list(dict.fromkeys(layouts))
+
+
+def _told(header: bytes) -> int:
+    """The size of a page as the file's header has it; 0 where it has none that can be right."""
+    size = _number(header, 16, 2)
+    size = 65536 if size == 1 else size
+    return size if header.startswith(_MAGIC) and is_page_size(size) else 0
 
 
 class _Database:

@@ -5,6 +5,7 @@ guarded by the log's lock, unless a function says otherwise.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from edged.store.tail import Ranges, union
 log = logging.getLogger(__name__)
 
 _NAMES = "names"  # all other states, so that one that is gone is missed
+_EVERYTHING = Choice((("*", True),))
 # Where it cannot be read what the store holds, numbers begin behind all that it could hold: for each second of the
 # clock higher, since what had such numbers may be in the store by the next time.
 _UNKNOWN = 1 << 52
@@ -41,7 +43,8 @@ class Registry:
         self._memories: dict[str, Any] = {}
         self._known = disk.readable
         self._torn = disk.torn
-        self._lost: set[str] = set()  # destinations whose place in the log was lost
+        # What the next flush has to count, each with its queue as it was before, of what was on disk; None: not known.
+        self._uncounted: dict[str, Queue | None] = {}
         self._seen_s = time.monotonic()
         self._load(disk.states())
 
@@ -51,15 +54,7 @@ class Registry:
             if name.startswith(MEMORY):
                 self._take_memory(name.removeprefix(MEMORY), kept)
             elif name.startswith(DESTINATION):
-                try:
-                    self._take(name.removeprefix(DESTINATION), kept)
-                except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                    self._lost.add(name.removeprefix(DESTINATION))
-                    log.error(
-                        "%s: its place in the store cannot be read (%s); it gets again all that is there",
-                        name.removeprefix(DESTINATION),
-                        error,
-                    )
+                self._take(self._restored(name.removeprefix(DESTINATION), kept))
 
     def _take_memory(self, owner: str, kept: Any) -> None:
         if kept is None:
@@ -67,18 +62,33 @@ class Registry:
         else:
             self._memories.setdefault(owner, kept)
 
-    def _take(self, name: str, kept: Any) -> None:
-        if kept is None:
-            raise ValueError("it is damaged or gone")
-        bounds = Bounds(*kept.get("bounds", ()))
-        queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), bounds, kept)
-        if name in self.queues:
-            if missing := queue.missing():  # it was damaged while it could not be read
-                queue.discard(lambda position: None, missing, "lost")
-                log.error("%s: %d readings are lost to the damaged store", name, missing)
-            self.queues[name].join(queue, self._last_unknown)
-        else:
-            self.queues[name] = queue
+    def _restored(self, name: str, kept: Any) -> Queue:
+        """A destination's queue as the store has it; where its state was lost, it is owed all that is there."""
+        try:
+            if kept is None:
+                raise ValueError("it is damaged or gone")
+            bounds = Bounds(*kept.get("bounds", ()))
+            queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), bounds, kept)
+            queue.removed_s += kept.get("removed_s", 0)
+            return queue
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            log.error("%s: its place in the store cannot be read (%s); it gets again all that is there", name, error)
+        kept = Queue.new(_EVERYTHING, 0) | {"open": False} | self._letters_of(name)
+        queue = Queue(name, self._reads, _EVERYTHING, Bounds(), kept)
+        try:
+            queue.count()
+        except StoreUnusable:
+            self._count_later(queue, self._disk.last())
+        return queue
+
+    def _take(self, queue: Queue) -> None:
+        if (newer := self.queues.get(queue.name)) is None:
+            self.queues[queue.name] = queue
+            return
+        if missing := queue.missing():  # it was damaged while it could not be read
+            queue.discard(lambda position: None, missing, "lost")
+            log.error("%s: %d readings are lost to the damaged store", queue.name, missing)
+        newer.join(queue, self._last_unknown)
 
     def last(self) -> int:
         """The last sequence number that was given."""
@@ -110,31 +120,70 @@ class Registry:
 
     # --- destinations
 
-    def open(self, name: str, choice: Choice, bounds: Bounds, last: Callable[[], int]) -> Queue:
-        """A destination's queue, for its sender.  Called with the disk's lock held; `last` is the log's last number."""
+    def open(
+        self, name: str, choice: Choice, bounds: Bounds, last: Callable[[], int], in_memory: int | None = None
+    ) -> Queue:
+        """A destination's queue, for its sender.  Called with the disk's lock held; `last` is the log's last number.
+
+        Raises StoreUnusable where it cannot be counted.  With `in_memory`, the number behind which readings are in
+        memory only, the next flush counts it then.
+        """
         with self._reads.lock:
-            old = self.queues.get(name)
-            kept = old.to_json() if old else Queue.new(choice, 0 if self._torn or name in self._lost else last())
-            if not old:  # its letters, where its own state was lost
-                kept["dead"] = sum(1 for _ in self._disk.letters(name, retry=False))
-                kept["again"] = kept["queued"] = sum(1 for _ in self._disk.letters(name, retry=True))
-            if old:
+            if old := self.queues.get(name):
+                kept = old.to_json()
                 old.over = True
+        if not old:  # a torn store may have lost its state, and has its letters still
+            kept = Queue.new(choice, 0 if self._torn else last()) | self._letters_of(name)
         queue = Queue(name, self._reads, choice, bounds, kept | {"open": True, "removed": False, "removed_h": 0})
         queue.active = True
         try:
             queue.count()
         except StoreUnusable:
-            if old:
-                old.over = False
-            raise
-        self._lost.discard(name)
+            if in_memory is None:
+                if old:
+                    old.over = False
+                raise
+            if old and name not in self._uncounted:
+                old.queued -= old.owed.number(in_memory, old.counted)
+                old.counted = in_memory
+            self._count_later(queue, last(), old)
         with self._reads.lock:
             queue.count()  # what has come in the meantime, all of it in memory
             self.queues[name] = queue
             if queue.queued != kept["queued"]:
                 self._reads.settled(0)
         return queue
+
+    def _letters_of(self, name: str) -> dict[str, int]:
+        """How many dead letters a destination has on disk, for its state; where they cannot be read, none for now."""
+        try:
+            dead, again = (sum(1 for _ in self._disk.letters(name, retry=retry)) for retry in (False, True))
+        except StoreUnusable:
+            self._disk.recount = True  # the next flush finds them
+            dead = again = 0
+        return {"dead": dead, "again": again, "queued": again}
+
+    def _count_later(self, queue: Queue, last: int, before: Queue | None = None) -> None:
+        """Until the next flush counts the queue, it is held to be owed all that there may be."""
+        queue.queued = queue.again + sum(upto - after for after, upto in queue.position.needs(last))
+        queue.counted = last
+        self._uncounted.setdefault(queue.name, before)
+        self._disk.recount = True
+
+    def count_late(self, queue: Queue) -> int:
+        """Counts what could not be counted before; returns how many readings of it are lost.
+
+        Called with the queue's turn held.  Raises StoreUnusable.
+        """
+        if queue.name not in self._uncounted:
+            return 0
+        before, missing = self._uncounted[queue.name], queue.missing()
+        lost = before.missing() if before else 0
+        with self._reads.lock:
+            queue.queued -= missing
+            queue.lost += lost
+        del self._uncounted[queue.name]
+        return lost
 
     def close(self, queue: Queue, *, removed: bool) -> None:
         """Ends the use of a queue, which keeps what it has.  Called with the queue's turn held."""
@@ -147,6 +196,8 @@ class Registry:
 
     def forget_removed(self) -> None:
         """Drops the queues of destinations that left the config long ago.  Called without the log's lock."""
+        if math.isinf(self._keep_removed_s):
+            return
         now = time.monotonic()
         elapsed, self._seen_s = now - self._seen_s, now
         for queue in list(self.queues.values()):
@@ -174,7 +225,9 @@ class Registry:
         states: dict[str, Any] = {}
         for queue in self.queues.values():
             states[DESTINATION + queue.name] = state = queue.to_json()
-            state["queued"] -= sum(1 for entry in unwritten if entry in queue.owed)
+            state["removed_s"] = int(queue.removed_s % 3600)  # beyond its hours: few boards run for one at a time
+            owed = queue.owed
+            state["queued"] -= sum(1 for entry in unwritten if entry in owed)
         states |= {MEMORY + owner: memory for owner, memory in self._memories.items()}
         states[_NAMES] = sorted(states)
         gone = {name: None for name in self._kept if name.startswith(DESTINATION) and name not in states}

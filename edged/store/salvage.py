@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from edged.store.aside import SIDES, forget_damaged, set_aside, set_damaged_aside
 from edged.store.files import DamagedStore, Files, Lock, NewerStore, is_damage, is_full
 from edged.store.frozen import letter_in, segment_of, state_in
-from edged.store.pages import Row, rows
+from edged.store.pages import Row, page_size, rows
 from edged.store.place import free_bytes, give_to_owner
 from edged.store.position import Position
 from edged.store.room import RESERVE_BYTES, give_up_reserve
@@ -39,7 +39,7 @@ def open_files(folder: Path, lock: Lock) -> Opened:
     gone = lock.used and not path.exists()
     emptied = lock.used and path.exists() and path.stat().st_size == 0
     wal = path.with_name(path.name + "-wal")
-    left = read_wal(wal)  # by the last one, who came to no clean end
+    left = read_wal(wal, page_size(path))  # by the last one, who came to no clean end
     if gone or emptied:
         what = "is gone" if gone else "was empty"
         if left.page_size:  # SQLite would delete it; and it may hold all there was

@@ -10,6 +10,7 @@ boot, from which their times can be corrected once the true time is known.
 
 import json
 import struct
+import sys
 import zlib
 from collections import Counter
 from functools import cached_property
@@ -25,6 +26,7 @@ _FIXED = struct.Struct(">4sBBHIQIII")
 _MAGIC = b"EDGS"
 _VERSION = 1
 _ZLIB_JSON = 1
+_NUMBERS = 4 * 32  # bytes of a segment's other numbers in memory, and its place in a list
 
 
 class DamagedSegment(EdgedError):
@@ -78,11 +80,12 @@ class Segment:
         return len(self.dumps(self))
 
     def pack(self) -> int:
-        """Holds the readings in their short form; returns its bytes."""
+        """Holds the readings in their short form; returns the bytes that all of it takes in memory."""
         if not self._body:
             self._body = self._pack()
         self.__dict__.pop("entries", None)
-        return len(self._body)
+        parts = (self, self.__dict__, self.counts, self.times_ms, *self.times_ms, self._body)
+        return sum(sys.getsizeof(part) for part in parts) + _NUMBERS
 
     def _pack(self) -> bytes:
         """The body.  Columns instead of rows, and times as steps: half the size after zlib."""

@@ -2,6 +2,7 @@
 for their commit: for a moment, or, where the disk cannot be written, packed and up to a bound.
 """
 
+from bisect import bisect_right
 from collections import deque
 
 from edged.reading import Entry
@@ -28,7 +29,7 @@ class _Run:
 
 
 class Tail:
-    """All of it is guarded by the log's lock, but for `segments_of`."""
+    """All of it is guarded by the log's lock, but for `segments_of` and `joined`."""
 
     def __init__(self, boot_id: str, last: int = 0, interval_ms: float = 1000.0) -> None:
         """`last` is the last sequence number that is on disk; `interval_ms` the flush interval."""
@@ -36,9 +37,12 @@ class Tail:
         self.waiting: list[Segment] = []
         self._runs: list[_Run] = []
         self._boot_id = boot_id
-        self._marks: deque[tuple[int, int]] = deque()  # readings, and when they came, in ms since boot
+        # Readings, and when they came, in ms since boot; what comes before all of them is older than the interval.
+        self._marks: deque[tuple[int, int]] = deque(maxlen=_MARKS + 1)
         self._mark_ms = interval_ms / _MARKS
-        self._withheld: deque[int] = deque()  # the first readings of what must be on disk before it is sent
+        self.withheld = 0  # how often something was
+        # Which time that was, and the first reading of what must be on disk before it is sent.
+        self._withheld: deque[tuple[int, int]] = deque()
 
     def mark(self, boot_ms: int) -> None:
         """What is added from now on comes at that time."""
@@ -46,7 +50,7 @@ class Tail:
             self._marks.append((self.last + 1, boot_ms))
 
     def came_ms(self, seq: int) -> int:
-        """When the reading came, or a little earlier."""
+        """When the reading came, or a little earlier; 0: long ago."""
         return max((came_ms for first, came_ms in self._marks if first <= seq), default=0)
 
     def add(self, entry: Entry, offset_ms: int) -> None:
@@ -60,24 +64,25 @@ class Tail:
 
     def withhold(self) -> None:
         """What comes from now on may be sent only when it has been let go."""
-        self._withheld.append(self.last + 1)
+        self.withheld += 1
+        self._withheld.append((self.withheld, self.last + 1))
 
-    def let_go(self, upto: int) -> bool:
-        """What was withheld up to there may be sent; whether there was any."""
+    def let_go(self, withheld: int) -> bool:
+        """What had been withheld when `withheld` was that may be sent; whether there was any."""
         before = len(self._withheld)
-        while self._withheld and self._withheld[0] <= upto:
+        while self._withheld and self._withheld[0][0] <= withheld:
             self._withheld.popleft()
         return len(self._withheld) < before
 
     @property
     def withholds(self) -> bool:
-        """Whether there is what may not be sent yet."""
-        return bool(self._withheld)
+        """Whether there are readings that may not be sent yet."""
+        return self.sendable < self.last
 
     @property
     def sendable(self) -> int:
         """The last sequence number that may be sent."""
-        return self._withheld[0] - 1 if self._withheld else self.last
+        return self._withheld[0][1] - 1 if self._withheld else self.last
 
     def __len__(self) -> int:
         """How many runs there are, each of which becomes a segment."""
@@ -93,9 +98,10 @@ class Tail:
         """The first segment with a reading behind `seq`, of which those up to `upto` are given."""
         if seq >= upto:
             return None
-        for segment in self.waiting:
-            if segment.last > seq:
-                return segment if segment.last <= upto else self._part(segment.entries, segment.offset_ms, seq, upto)
+        index = bisect_right(self.waiting, seq, key=lambda segment: segment.last)
+        if index < len(self.waiting):
+            segment = self.waiting[index]
+            return segment if segment.last <= upto else self._part(segment.entries, segment.offset_ms, seq, upto)
         for run in self._runs:
             if run.entries[-1].seq > seq:
                 return self._part(run.entries, run.offset_ms, seq, upto)
@@ -110,6 +116,8 @@ class Tail:
         """Lets go of the readings at or before `upto`, which nobody needs.  Not while segments are made of them."""
         while len(self._marks) > 1 and self._marks[1][0] <= upto + 1:
             self._marks.popleft()
+        while self.waiting and self.waiting[0].last <= upto:
+            del self.waiting[0]
         while self._runs and self._runs[0].entries[-1].seq <= upto:
             del self._runs[0]
         if self._runs:
@@ -150,6 +158,31 @@ class Tail:
         """The segments take the place of their runs."""
         del self._runs[: len(runs)]
         self.waiting += segments
+
+    def joined(self) -> list[Segment]:
+        """The segments that wait as fewer and larger ones, after many flushes in a row that found no disk.
+
+        A segment is joined with one that is not much longer, so that each reading is packed anew a few times only.
+        """
+        joined: list[Segment] = []
+        for segment in self.waiting:
+            while joined and _joins(joined[-1], segment):
+                before = joined.pop()
+                segment = Segment.of(before.entries + segment.entries, self._boot_id, before.offset_ms)
+            joined.append(segment)
+        return joined
+
+
+def _joins(one: Segment, other: Segment) -> bool:
+    """Whether two neighbours may be one segment."""
+    count, more = one.last - one.first + 1, other.last - other.first + 1
+    return (
+        one.last + 1 == other.first
+        and abs(one.offset_ms - other.offset_ms) <= _SAME_CLOCK_MS
+        and count <= 2 * more
+        and count + more <= READINGS
+        and one.size + other.size <= _MOST_BYTES
+    )
 
 
 def union(ranges: Ranges) -> Ranges:

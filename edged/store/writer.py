@@ -3,8 +3,20 @@
 It comes when the oldest such reading has been in memory for `flush_interval`.  While all destinations are up, each
 reading has arrived long before that, and the card is left in peace.
 
-With the readings go where each destination is, its dead letters, and what drivers remember.  Where nothing can be
-written, what is in memory is kept within a bound.
+With the readings go where each destination is, its dead letters, and what drivers remember.  When a flush writes:
+
+    what there is                                               when it has to be written
+    readings that some destination lacks                        when the oldest is as old as the interval
+    more of them than a few segments                            now
+    readings, and with them what a driver must not forget       now: they are sent only then
+    something of what is on disk was settled, a dead letter,    when the first such thing is as old as the interval
+    what a driver must not forget, without readings
+    counters, and nothing else                                  four times an hour
+    what people have asked for                                  now, by `write`
+
+A flush that comes for readings, or `early`, or after one that failed, takes all that is in memory with it.  One that
+comes for something else leaves the young readings in memory: they would have to be deleted as soon as they arrive.
+Where nothing can be written, what is in memory is kept within a bound.
 """
 
 import math
@@ -25,8 +37,7 @@ COUNTERS_A_DAY = 24 * 4  # so often it is written where destinations are, if not
 _STATES_MS = 86_400_000 // COUNTERS_A_DAY
 _IN_TIME = 0.98  # of the interval: a commit takes time, and not that of the next readings, a whole second later
 _LONG_TAIL = 5  # segments; then a flush comes before its time
-_TRIES = 5  # of one flush, as room is made on a full disk
-_MEMORY_BYTES = 4 * 1024 * 1024  # of packed readings, while the disk cannot be written
+_MEMORY_BYTES = 4 * 1024 * 1024  # that packed readings take in memory, while the disk cannot be written
 _FULL_BYTES = 1024 * 1024  # and while it is full: what can then be written in the room that is kept
 
 
@@ -59,7 +70,6 @@ class Writer:
         self._interval_ms = interval_ms
         self._boot_ms = boot_ms
         self._states_ms = boot_ms()  # when they were written
-        self._closed = tail.last  # the last one of the runs that the flush under way has closed
 
     def owe(self) -> None:
         """Something has changed that is on disk, or must be there: it is written in time."""
@@ -101,7 +111,7 @@ class Writer:
                 readings = early or bool(self._disk.trouble) or self._readings_due() <= now_ms
             if readings:
                 self._close_runs()
-            for _ in range(_TRIES):
+            while True:
                 try:
                     if self._disk.try_again():
                         self._join()
@@ -110,13 +120,10 @@ class Writer:
                     if due and self._write(Changes(), asked=False, readings=readings):
                         self._disk.keep_room()
                     return
-                except StoreUnusable:
-                    break
-                except (sqlite3.Error, OSError) as error:
-                    if not self._disk.recover(error, self._taken):
-                        break
-            self._hold_on()
-            raise StoreUnusable(self._disk.trouble or f"{self._disk.folder}: the disk is full")
+                except (StoreUnusable, sqlite3.Error, OSError) as error:
+                    if not self._disk.recover(error, self._taken):  # which can do something a few times only
+                        self._hold_on()
+                        raise StoreUnusable(self._disk.trouble or str(error)) from error
 
     def write(self, changes: Changes) -> None:
         """Commits changes that people have made, with all else that there is to write.  Raises StoreUnusable."""
@@ -139,7 +146,6 @@ class Writer:
         """Makes segments of what somebody needs of the tail."""
         with self._lock:
             runs = self._tail.close()
-            self._closed = self._tail.last
             needed = self._registry.needed()
         segments = self._tail.segments_of(runs, needed)
         with self._lock:
@@ -169,6 +175,7 @@ class Writer:
                     self._close_runs()  # what has come since: the states tell of it already
                 needed, owed_ms, now_ms = self._registry.needed(), self._owed_ms, self._boot_ms()
                 waiting = self._tail.waiting if readings else []
+                withheld = self._tail.withheld if readings or not self._tail.withholds else 0  # what this is about
                 changes.gaps = gaps(needed, self._tail.last)
                 changes.segments = [s for s in waiting if any(a < s.last and s.first <= upto for a, upto in needed)]
                 self._letters.bound(self._registry.queues.values())  # before the states, which count them
@@ -178,7 +185,7 @@ class Writer:
                     self._states_ms = now_ms
                     worth = worth or bool(changes.states)
                 if not (worth or changes.segments or self._registry.must_be_written(changes.states)):
-                    self._wrote(readings)
+                    self._wrote(readings, withheld)
                     return False
                 if changes.segments:  # from now on: what of them is settled during the commit is owed
                     self._reader.written = changes.segments[-1].last
@@ -195,34 +202,38 @@ class Writer:
                 self._reader.recent.extend(changes.segments)
                 self._registry.wrote(changes.states)
                 self._letters.wrote(changes)
-                self._wrote(readings)
+                self._wrote(readings, withheld)
             return True
 
-    def _wrote(self, readings: bool) -> None:
-        """What somebody needs of the closed runs is on disk."""
+    def _wrote(self, readings: bool, withheld: int) -> None:
+        """All of that is on disk which somebody needs, and what `withheld` waited for."""
         if readings:
             self._tail.waiting.clear()
-            self._let_go(self._closed)
+        self._let_go(withheld)
 
-    def _let_go(self, last: int) -> None:
-        """What was withheld up to there may be sent."""
-        if self._tail.let_go(last):
+    def _let_go(self, withheld: int) -> None:
+        """What had been withheld by then may be sent."""
+        if self._tail.let_go(withheld):
             for queue in self._registry.queues.values():
                 queue.wake.set()
 
     def _hold_on(self) -> None:
         """Nothing can be written: what is in memory is packed, and kept within a bound."""
         bound = _MEMORY_BYTES if self._disk.room.cap is None else _FULL_BYTES
-        while True:
-            with self._lock:
-                waiting = list(self._tail.waiting)
-                self._let_go(self._tail.last)
-            if sum(segment.pack() for segment in waiting) <= bound:
+        waiting = self._tail.joined()
+        with self._lock:
+            self._tail.waiting = waiting
+            self._let_go(self._tail.withheld)
+        sizes = [segment.pack() for segment in waiting]
+        excess = sum(sizes) - bound
+        for size in sizes:
+            if excess <= 0:
                 break
             for queue in list(self._registry.queues.values()):
                 self._keeper.out_of_memory(queue, waiting[0])
             with self._lock:
-                del self._tail.waiting[0]
+                del waiting[0]
+            excess -= size
         with self._lock:
             self._letters.hold_on(self._registry.queues)
 

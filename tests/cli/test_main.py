@@ -10,7 +10,10 @@ import pytest
 from edged import __version__, cli
 from edged.cli import main
 from edged.errors import EdgedError
-from tests.cli import COMMANDS, clean_environment, config, edged
+from edged.reading import Reading
+from edged.series import Choice
+from edged.store.log import Log
+from tests.cli import COMMANDS, SENSORS, clean_environment, config, databoom, edged
 
 INSTALLED = Path(sys.executable).with_name("edged")
 
@@ -88,6 +91,40 @@ def test_a_pipe_that_nobody_reads(tmp_path, arguments):
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments", [["queue"], ["queue", "databoom", "export"], ["check", "--sums"], ["read", "--json"], ["drivers"]]
+)
+@pytest.mark.parametrize(("stdout", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")])
+def test_output_that_cannot_be_written(tmp_path, arguments, stdout, why, unbuffered):
+    path = config(tmp_path, SENSORS + databoom())
+    log = Log(tmp_path / "state", 60.0, "boot")
+    log.open_queue("databoom", Choice((("*", True),)))
+    log.put([Reading("board.load_1m", 1_700_000_000_000 + number, 0.5) for number in range(1000)], 0)
+    log.stop()
+    command = ["sh", "-c", f'exec "$@" {stdout}', "sh", sys.executable, "-m", "edged", *arguments, "--config", path]
+    env = clean_environment() | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=env, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, f"edged: the output could not be written: {why}\n")
+
+
+def test_what_prints_nothing_needs_no_output(tmp_path):
+    """And its files do not get the numbers of the closed streams."""
+    look = "import os, sys; from edged import cli; cli._main = lambda given: os.open(os.devnull, 0) < 3"
+    look += "; sys.exit(cli.main([]))"
+    command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-c", look]
+    assert subprocess.run(command, timeout=30, check=False).returncode == 0
+
+
+def test_another_error_is_not_the_outputs(monkeypatch, tmp_path):
+    def fail(options):
+        raise FileNotFoundError(2, "No such file or directory", "device")
+
+    monkeypatch.setattr("edged.cli.check.run", fail)
+    with pytest.raises(FileNotFoundError):
+        main(["check"])
 
 
 def test_the_installed_command_in_another_directory(tmp_path):

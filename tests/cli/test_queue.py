@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from edged.monitoring.queues import actions
 from edged.reading import Reading, Value
 from edged.series import Choice
 from edged.store.log import Log
+from edged.store.queue import Bounds
 from tests.cli import config, databoom, edged, start, until
 from tests.conftest import without_root
 
@@ -130,7 +132,9 @@ def test_a_line_a_destination_as_json(tmp_path, done):
 
 
 def test_without_a_store_nothing_is_queued_and_nothing_is_made(tmp_path, queue, done):
-    assert json.loads(done("--json"))["databoom"]["queued"] == 0
+    status, stdout, stderr = queue("--json")
+    assert (status, json.loads(stdout)["databoom"]["queued"]) == (0, 0)
+    assert stderr == f"edged: there is no store at {tmp_path}/state yet\n"
     assert json.loads(done("databoom", "list", "--json")) == []
     assert done("databoom", "export", "--format", "csv") == "series,time,value\n"
     assert done("databoom", "drop", "--yes") == "0 queued readings of databoom dropped\n"
@@ -226,8 +230,8 @@ def test_after_2038(tmp_path, done):
     assert done("databoom", "export", "--format", "csv").splitlines()[1] == "board.load_1m,2038-01-19T03:14:08.000Z,0.5"
     assert json.loads(done("--json"))["databoom"]["oldest"] == "2038-01-19T03:14:08.000Z"
     assert done("databoom", "drop", "--before", "2038-01-19", "--yes") == "0 queued readings of databoom dropped\n"
-    assert done("databoom", "drop", "--before", "2100-01-01", "--yes") == "1 queued readings of databoom dropped\n"
-    assert done("old", "drop", "--dead", "--before", "2100-01-01", "--yes") == "1 dead letters of old dropped\n"
+    assert done("databoom", "drop", "--before", "2100-01-01", "--yes") == "1 queued reading of databoom dropped\n"
+    assert done("old", "drop", "--dead", "--before", "2100-01-01", "--yes") == "1 dead letter of old dropped\n"
 
 
 _PEAK = """\
@@ -287,7 +291,7 @@ def test_drop_wants_a_yes(tmp_path, queue, done):
         "edged: this would drop 3 queued readings of databoom, for good; add --yes to do it\n",
     )
     status, _, stderr = queue("databoom", "drop", "--before", "2023-11-14T22:13:23Z")
-    assert (status, "would drop 1 queued readings" in stderr) == (2, True)
+    assert (status, "would drop 1 queued reading of databoom," in stderr) == (2, True)
     status, _, stderr = queue("databoom", "drop", "--dead", "--series", "board.load_1m")
     assert (status, "would drop 2 dead letters" in stderr) == (2, True)
     assert done("--json") == before
@@ -298,6 +302,8 @@ def test_drop_wants_a_yes(tmp_path, queue, done):
     [
         ([], []),
         (["--series", "a.x"], ["b.x 0.5", "b.x 1.5", "b.x 2.5"]),
+        (["--series", "a.*"], ["b.x 0.5", "b.x 1.5", "b.x 2.5"]),
+        (["--series", "*x", "--before", "2023-11-14T22:13:22Z"], ["a.x 2.5", "b.x 2.5"]),
         (["--series", "c.x"], ["a.x 0.5", "a.x 1.5", "a.x 2.5", "b.x 0.5", "b.x 1.5", "b.x 2.5"]),
         (["--before", "2023-11-14T22:13:21Z"], ["a.x 1.5", "a.x 2.5", "b.x 1.5", "b.x 2.5"]),
         (["--before", "2023-11-14 22:13:21"], ["a.x 1.5", "a.x 2.5", "b.x 1.5", "b.x 2.5"]),
@@ -344,14 +350,69 @@ def test_adopt_before_a_daemon_has_seen_the_new_config(tmp_path, done):
     assert done("old", "adopt", "databoom") == "3 readings of old are queued for databoom\n"
 
 
-def test_adopt_tells_what_is_not_taken(tmp_path, path, done):
+def test_adopt_drops_only_when_told_what_is_not_taken(tmp_path, path, queue, done):
     path.write_text(path.read_text().replace('"*" = true', '"board.*" = true'))
     fill(tmp_path, [*readings(3), *readings(2, "attic.x")], "old", removed={"old"})
-    assert done("old", "adopt", "databoom") == (
-        "3 readings of old are queued for databoom\n"
-        "2 are dropped: databoom does not take their series, or has had them itself\n"
+    before = json.loads(done("--json"))
+    assert queue("old", "adopt", "databoom") == (
+        2,
+        "",
+        "edged: this would drop 2 queued readings of old, for good: databoom does not take attic.x (2); add the series"
+        " to its mapping and reload, or add --yes to do it all the same\n",
+    )
+    assert json.loads(done("--json")) == before
+    assert len(json.loads(done("old", "list", "--json"))) == 5
+    assert done("old", "adopt", "databoom", "--yes") == (
+        "3 readings of old are queued for databoom\n2 are dropped: databoom does not take their series\n"
     )
     assert json.loads(done("--json"))["databoom"]["dropped"] == 2
+
+
+def test_adopt_before_the_running_daemon_has_read_the_config(tmp_path, path, queue):
+    path.write_text(path.read_text().replace("enabled = false\n", ""))
+    fill(tmp_path, readings(3), "old", removed={"old"})
+    with start("run", "--config", path) as daemon:
+        try:
+            until(daemon.stderr, "destinations")
+            path.write_text(path.read_text().replace("[destinations.databoom]", "[destinations.new]"))
+            assert queue("old", "adopt", "new") == (
+                1,
+                "",
+                "edged: the running daemon does not know new yet: systemctl reload edged (with new enabled)\n",
+            )
+            path.write_text(path.read_text() + databoom(name="late"))
+            assert queue("databoom", "adopt", "other") == (
+                1,
+                "",
+                "edged: the running daemon does not know yet that databoom is removed: systemctl reload edged\n",
+            )
+            daemon.send_signal(signal.SIGHUP)
+            until(daemon.stderr, "reloaded")
+            assert queue("old", "adopt", "new") == (0, "3 readings of old are queued for new\n", "")
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            daemon.communicate(timeout=20)
+
+
+def test_adopt_names_a_few_of_many_series(tmp_path, path, queue):
+    path.write_text(path.read_text().replace('"*" = true', '"board.*" = true'))
+    others = [Reading(f"attic.{letter}", T, 0.5) for letter in "abcdefg"]
+    fill(tmp_path, [*readings(1), *others], "old", removed={"old"})
+    status, _, stderr = queue("old", "adopt", "databoom")
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert "attic.a (1), attic.b (1), attic.c (1), attic.d (1), attic.e (1) and 2 more; add" in stderr
+
+
+def test_adopt_tells_what_the_new_one_has_had_itself(tmp_path, done):
+    with opened(tmp_path) as log:
+        old = log.open_queue("old", ALL)
+        log.put(readings(1), 0)
+        log.open_queue("databoom", ALL)
+        log.put(readings(2), 0)
+        log.close_queue(old, removed=True)
+    assert done("old", "adopt", "databoom") == (
+        "1 reading of old is queued for databoom\n2 are dropped: databoom has had them itself\n"
+    )
 
 
 def test_nothing_is_dropped_but_what_is_named(tmp_path, path, done):
@@ -363,6 +424,63 @@ def test_nothing_is_dropped_but_what_is_named(tmp_path, path, done):
     queues = json.loads(done("--json"))
     assert [queues[name]["queued"] for name in ("databoom", "old")] == [3, 3]
     assert [queues[name]["dead"] for name in ("databoom", "old")] == [1, 2]
+
+
+@pytest.mark.pain("A29")
+def test_a_mere_look_writes_nothing_and_leaves_the_bounds_as_they_are(tmp_path, done):
+    bounds = Bounds(max_size=1 << 20, max_age_s=86400.0, max_dead_letters=1)
+    with opened(tmp_path) as log:
+        for name in ("databoom", "old"):
+            log.open_queue(name, ALL, bounds)
+        log.put(readings(5), 0)
+        log.flush()
+        for queue in log.queues.values():
+            queue.settle(queue.take(1)[0], reason="refused")
+            log.close_queue(queue, removed=queue.name == "old")
+    before = (tmp_path / "state" / "store.db").read_bytes()
+    for arguments in ((), ("databoom", "list"), ("old", "export", "--dead")):
+        done(*arguments)
+    assert (tmp_path / "state" / "store.db").read_bytes() == before
+    done("databoom", "drop", "--dead", "--yes")
+    with opened(tmp_path) as log:
+        assert [queue.bounds for queue in log.queues.values()] == [bounds, bounds]
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize("lost", ["'destination:databoom'", "'destination:databoom', 'destination:old'"])
+def test_what_a_damaged_store_still_has_is_there_after_a_look(tmp_path, queue, lost):
+    fill(tmp_path, readings(5), "databoom", "other", "old", dead=2, removed={"old"})
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "store.db")) as connection:
+        connection.execute(f"UPDATE dict_state SET data = x'00' WHERE key IN ({lost})")
+        connection.commit()
+    for _ in range(2):
+        status, stdout, _ = queue("--json")
+        shown = json.loads(stdout)
+        assert (status, shown["databoom"]["queued"], shown["databoom"]["dead"]) == (0, 3, 2)
+        assert (shown["old"]["queued"], shown["old"]["dead"]) == (3, 2)
+    with opened(tmp_path) as log:
+        databoom = log.open_queue("databoom", ALL)
+        assert (databoom.queued, databoom.dead, databoom.lost) == (3, 2, 0)
+        assert len(list(databoom.pending())) == 3
+
+
+@pytest.mark.guarantee(1)
+def test_a_look_into_a_damaged_store_keeps_what_is_there_for_those_of_the_config(tmp_path, path, queue):
+    """Though nothing tells any more that they were ever known: neither their states, nor the names of all states."""
+    fill(tmp_path, readings(500), "databoom", "other", dead=2)
+    file = tmp_path / "state" / "store.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("DELETE FROM dict_state WHERE key IN ('names', 'destination:databoom', 'destination:other')")
+        connection.commit()
+    data = bytearray(file.read_bytes())
+    data[:16] = bytes(16)  # so that it has to be salvaged
+    file.write_bytes(data)
+    _, stdout, _ = queue("--json")
+    assert {name: each["queued"] for name, each in json.loads(stdout).items()} == {"databoom": 498, "other": 498}
+    with opened(tmp_path) as log:
+        databoom = log.open_queue("databoom", ALL)
+        assert (databoom.queued, databoom.dead, databoom.lost) == (498, 2, 0)
+        assert len(list(databoom.pending())) == 498
 
 
 # --- long work
@@ -397,11 +515,14 @@ def test_a_short_time_shows_none(tmp_path, done, monkeypatch, arguments):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["databoom", "list", "--yes"], "yes: not with list"),
-        (["databoom", "drop", "--limit", "3", "--format", "csv"], "format, limit: not with drop"),
-        (["--yes"], "yes: not with no action"),
-        (["databoom", "retry", "--series", "a.x"], "series: not with retry"),
-        (["databoom", "list", "other"], "new: not with list"),
+        (["databoom", "list", "--yes"], "--yes: not with list"),
+        (["databoom", "drop", "--limit", "3", "--format", "csv"], "--format, --limit: not with drop"),
+        (["--yes"], "--yes: not without an action"),
+        (["databoom", "retry", "--series", "a.x"], "--series: not with retry"),
+        (["databoom", "retry", "--dead"], "--dead: not with retry"),
+        (["databoom", "list", "other"], "other: not with list"),
+        (["list"], "whose queue? edged queue DESTINATION list"),
+        (["list", "--limit", "3"], "whose queue? edged queue DESTINATION list"),
         (["--dead"], "whose queue?"),
         (["old", "adopt"], "edged queue OLD adopt NEW"),
     ],
@@ -458,6 +579,44 @@ def test_another_users_store(queue, uid, whom, mode):
     assert stderr == f"edged: {folder}/state is not for this user: sudo -u {whom} edged queue ...\n"
 
 
+@pytest.fixture
+def read_only(tmp_path):
+    """Three readings, one of them refused, on a file system that is read-only."""
+    fill(tmp_path, readings(3), "databoom", dead=1)
+    folder = str(tmp_path / "state")
+    for options in (["--bind", folder], ["-o", "remount,bind,ro"]):
+        if subprocess.run(["mount", *options, folder], capture_output=True, check=False).returncode:
+            pytest.skip("nothing can be mounted here")
+    yield
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.case(38)
+def test_a_read_only_file_system(read_only, queue):
+    def look(*arguments: str) -> str:
+        status, stdout, stderr = queue(*arguments)
+        assert status == 0, stderr
+        return str(stdout)
+
+    shown = json.loads(look("--json"))["databoom"]
+    assert (shown["queued"], shown["dead"]) == (2, 1)
+    assert [row["value"] for row in json.loads(look("databoom", "list", "--json"))] == [1.5, 2.5]
+    assert len(look("databoom", "export", "--dead").splitlines()) == 1
+    assert "would drop 2 queued readings" in queue("databoom", "drop")[2]
+    for arguments in (["drop", "--yes"], ["drop", "--dead", "--yes"], ["retry"]):
+        status, stdout, stderr = queue("databoom", *arguments)
+        assert (status, stdout) == (1, "")
+        assert "is read-only" in stderr.splitlines()[-1]
+    assert json.loads(look("--json"))["databoom"] == shown
+
+
+def test_a_file_in_the_place_of_the_store(tmp_path, queue):
+    (tmp_path / "state").touch()
+    for arguments in ([], ["databoom", "drop", "--yes"]):
+        assert queue(*arguments) == (1, "", f"edged: {tmp_path}/state is no folder; see state_dir in the config\n")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
 def test_root_leaves_no_files_of_its_own(tmp_path, done):
     fill(tmp_path, readings(3), "databoom", dead=1)
@@ -500,7 +659,7 @@ def test_through_a_running_daemon(tmp_path, path):
                 {"series": "old.value", "time": "2023-11-14T22:13:22.000Z", "value": 2.5},
             ]
             assert [row["value"] for row in json.loads(ask("databoom", "list", "--dead", "--json"))] == [0.5]
-            assert ask("databoom", "retry") == "1 dead letters of databoom are queued again\n"
+            assert ask("databoom", "retry") == "1 dead letter of databoom is queued again\n"
             lines = ask("databoom", "export", "--format", "csv").splitlines()
             assert lines[1] == "old.value,2023-11-14T22:13:20.000Z,0.5"
             assert (

@@ -1,5 +1,6 @@
 """The daemon as systemd runs it, and one round of it."""
 
+import math
 import os
 import signal
 import socket
@@ -8,14 +9,20 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edged import daemon as daemon_module
 from edged.cli import main
 from edged.cli import run as run_command
+from edged.config.config import Sensor
 from edged.config.reader import require
 from edged.daemon import Daemon
+from edged.reading import Reading
+from edged.sampling.sampler import Sampler
 from edged.simulation.platforms import open_stand_in
+from edged.store.queue import Queue
 from tests.cli import SENSORS, config, databoom, edged, start, until
 
 BOARD = '[sensors.board]\ndriver = "host"\ninterval = "1s"\n'
@@ -67,6 +74,28 @@ def test_it_ends_in_time_though_a_platform_hangs(daemon, tmp_path):
         connection, _ = server.accept()  # a request is under way, which nobody answers
         with connection:
             stop(running)
+
+
+_EARLY = """\
+import importlib, os, signal, sys
+from edged import cli
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever this process has inherited
+def load(name):
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        pass
+importlib.import_module = load
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("command", "statuses"), [("run", {0}), ("check", {-signal.SIGHUP, -signal.SIGTERM})])
+def test_it_ends_when_it_is_told_before_it_has_begun(command, statuses):
+    """While it still imports what it needs; then a reload has nothing to do."""
+    told = subprocess.run([sys.executable, "-c", _EARLY, command], timeout=30, capture_output=True, check=False)
+    assert told.returncode in statuses
+    assert told.stderr == b""
 
 
 @pytest.mark.guarantee(10)
@@ -243,6 +272,64 @@ def test_a_reload_starts_and_stops_only_what_changed(tmp_path):
         same = daemon.samplers
         daemon.reload(require(config(tmp_path, after))[0])
         assert daemon.samplers == same
+    finally:
+        daemon.stop()
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.guarantee(1)
+def test_a_reload_while_the_store_can_neither_be_written_nor_read_starts_all_that_it_stopped(tmp_path):
+    daemon = Daemon(require(config(tmp_path, SENSORS + databoom(name="a") + databoom(name="b")))[0])
+    daemon.start(sampling=False)
+    try:
+        for value in range(20):  # more than what was written last and is still in memory
+            daemon.store.put([Reading("board.load_1m", 1_700_000_000_000 + value, float(value))], 0)
+            daemon.store.flush()
+        disk = daemon.store.disk
+        with disk.lock:
+            disk.close(clean=False)
+            disk.trouble, disk._next_try = "unplugged", math.inf
+        after = SENSORS.replace('interval = "1s"', 'interval = "2s"') + databoom(name="a", series="board.load_*")
+        daemon.reload(require(config(tmp_path, after + databoom(name="b")))[0])
+        assert (set(daemon.samplers), set(daemon.senders)) == ({"greenhouse", "board"}, {"a", "b"})
+        daemon.stop_sampling()
+        disk._next_try = 0.0
+        daemon.store.flush()
+        queue = daemon.store.queues["a"]
+        assert (queue.open, queue.lost, queue.queued) == (True, 0, sum(1 for _ in queue.pending()))
+        assert queue.queued >= 20
+    finally:
+        daemon.stop()
+
+
+@pytest.mark.guarantee(10)
+def test_a_part_that_cannot_be_started_stops_no_other_and_is_tried_again(tmp_path, monkeypatch, caplog):
+    text = SENSORS + databoom(name="a") + databoom(name="b")
+    daemon = Daemon(require(config(tmp_path, text))[0])
+    open_queue, make_sampler = daemon.store.open_queue, daemon_module.make_sampler
+
+    def open_but_a(name: str, *others: Any) -> Queue:
+        if name == "a":
+            raise RuntimeError("can't start new thread")
+        return open_queue(name, *others)
+
+    def make_but_greenhouse(sensor: Sensor, *others: Any) -> Sampler:
+        if sensor.name == "greenhouse":
+            raise RuntimeError("can't start new thread")
+        return make_sampler(sensor, *others)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(daemon.store, "open_queue", open_but_a)
+            patch.setattr(daemon_module, "make_sampler", make_but_greenhouse)
+            daemon.start()
+        assert (set(daemon.samplers), set(daemon.senders)) == ({"board"}, {"b"})
+        assert [message for message in caplog.messages if "could not be started" in message] == [
+            "a could not be started; a reload tries it again",
+            "greenhouse could not be started; a reload tries it again",
+        ]
+        daemon.reload(require(config(tmp_path, text))[0])
+        assert (set(daemon.samplers), set(daemon.senders)) == ({"greenhouse", "board"}, {"a", "b"})
     finally:
         daemon.stop()
 

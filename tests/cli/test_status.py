@@ -95,7 +95,7 @@ def test_all_is_well(daemon, tmp_path, capsys):
         assert isinstance(status["store"]["commits"], int)
 
         code, text = ask(path, capsys, "--check")
-        assert (code, text) == (0, "ok: 2 sensors, 1 destinations\n")
+        assert (code, text) == (0, "ok: 2 sensors, 1 destination\n")
 
         code, text = ask(path, capsys)
         assert code == 0
@@ -319,7 +319,7 @@ def test_the_tables_of_trouble(answers, capsys):
 )
 def test_what_a_monitor_is_told(answers, capsys, change, line):
     path, status = answers
-    assert ask(path, capsys, "--check") == (0, "ok: 2 sensors, 1 destinations\n")
+    assert ask(path, capsys, "--check") == (0, "ok: 2 sensors, 1 destination\n")
     change(status)
     assert ask(path, capsys, "--check") == (1, f"{line}\n")
     code, text = ask(path, capsys, "--check", "--json")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edged.errors import StoreUnusable
+from edged.store import disk as disk_module
 from tests.store import abandon, open_log
-from tests.store.ledger import Ledger
+from tests.store.ledger import Ledger, number_of
 
 _LIBRARY = """\
 #define _GNU_SOURCE
@@ -115,3 +117,45 @@ def test_what_other_sectors_hold_is_delivered_and_the_rest_is_counted(tmp_path, 
     again = open_log(tmp_path / "store")  # without the bad sector, which is in the file that was set aside
     assert (again.trouble, again.queues["web"].queued) == ("", 0)
     abandon(again)
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.pain("A18")
+def test_it_keeps_nothing_else_from_being_sent_where_the_store_cannot_be_opened_either(tmp_path, monkeypatch, caplog):
+    log = open_log(tmp_path)
+    ledger = Ledger()
+    ledger.open(log)
+    for _ in range(30):
+        ledger.put(log, 100, 300)
+        log.flush()
+    log.stop()
+    file, bad = (tmp_path / "store.db").stat(), int((tmp_path / "store.db").stat().st_size * 0.5) // 512 * 512
+    pread = os.pread
+
+    def fails_there(fd: int, size: int, offset: int) -> bytes:
+        if os.path.samestat(os.fstat(fd), file) and offset < bad + 512 and offset + size > bad:
+            raise OSError(5, "Input/output error")
+        return pread(fd, size, offset)
+
+    def read_only(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(disk_module, "_AGAIN_S", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fails_there)
+        patch.setattr(disk_module, "open_files", read_only)
+        log = open_log(tmp_path)
+        queue = ledger.open(log)["web"]
+        for _ in range(2):
+            with pytest.raises(StoreUnusable):
+                log.flush()
+        assert 2800 <= len(list(queue.pending())) < 3000
+        for entry in queue.take(100):
+            queue.settle(entry)
+        assert sum("cannot be read whole" in message for message in caplog.messages) == 1
+    log.flush()
+    ledger.check(log)
+    numbers = [number_of(entry.value) for entry in queue.take(5000)]
+    assert numbers == sorted(set(numbers))
+    assert queue.delivered == 100
+    log.stop()

@@ -12,10 +12,12 @@ import pytest
 from edged.errors import StoreUnusable
 from edged.series import Choice
 from edged.store import desk
+from edged.store import disk as disk_module
 from edged.store import salvage as salvage_module
-from edged.store.files import APPLICATION, Lock
+from edged.store.files import APPLICATION, Files, Lock
 from edged.store.log import Log
 from edged.store.queue import Queue
+from edged.store.segment import Segment
 from tests.store import ALL, abandon, files_of, only, open_log, settle_all
 from tests.store.ledger import Ledger, account, killed, number_of
 
@@ -576,6 +578,29 @@ def test_what_is_behind_a_damaged_part_of_the_log_of_sqlite_is_found(tmp_path, c
 
 @pytest.mark.guarantee(1)
 @pytest.mark.pain("A18")
+def test_after_a_kill_all_is_found_though_a_bit_is_wrong_in_the_header_of_the_log_of_sqlite(tmp_path, caplog):
+    log = open_log(tmp_path / "running")
+    ledger = Ledger()
+    ledger.open(log)
+    for _ in range(5):
+        ledger.put(log, 10, 100)
+        log.flush()
+    folder = killed(tmp_path / "running", tmp_path / "killed")
+    abandon(log)
+    wal = bytearray((folder / "store.db-wal").read_bytes())
+    wal[9] ^= 1
+    (folder / "store.db-wal").write_bytes(wal)
+    log = open_log(folder)
+    queue = ledger.open(log)["web"]
+    look_through(log)
+    assert caplog.messages[0].startswith("the store was damaged (a part of its write-ahead log): 50 readings ")
+    assert (queue.queued, queue.lost) == (50, 0)
+    log.stop()
+    works(folder, ledger)
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.pain("A18")
 @pytest.mark.parametrize("damage", [empty, delete, garbage])
 def test_after_a_kill_all_that_the_log_holds_is_saved_though_the_file_is_gone(tmp_path, damage, caplog):
     log = open_log(tmp_path / "running")
@@ -678,6 +703,72 @@ def test_what_cannot_be_salvaged_just_now_is_sent_all_the_same(tmp_path, monkeyp
     log.flush()
     ledger.check(log)
     assert [queue.lost for queue in queues.values()] == [0, 0]
+    deliver(log, ledger, queues)
+    log.stop()
+    works(tmp_path, ledger)
+
+
+@pytest.mark.guarantee(1)
+def test_what_a_salvage_does_not_help_is_trouble_and_not_salvaged_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("edged.store.disk._AGAIN_S", 0.0)
+    ledger = fill(tmp_path)
+    log = open_log(tmp_path)
+    queues = ledger.open(log)
+    salvages = [0]
+
+    def counted(folder: Path, error: Exception) -> Files:
+        salvages[0] += 1
+        return salvage_module.salvage(folder, error)
+
+    def damaged(*_: object) -> None:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk_module, "salvage", counted)
+        patch.setattr(Files, "commit", damaged)
+        for _ in range(3):
+            ledger.put(log, 10)
+            with pytest.raises(StoreUnusable, match="malformed"):
+                log.flush()
+            assert "malformed" in log.trouble
+            ledger.check(log)
+        assert salvages == [1]
+    log.flush()
+    assert log.trouble == ""
+    ledger.check(log)
+    assert [queue.lost for queue in queues.values()] == [0, 0]
+    deliver(log, ledger, queues)
+    log.stop()
+    works(tmp_path, ledger)
+
+
+@pytest.mark.guarantee(1)
+def test_damage_that_a_flush_meets_before_its_commit_is_mended_by_the_same_flush(tmp_path):
+    ledger = fill(tmp_path)
+    log = open_log(tmp_path)
+    queues = ledger.open(log)
+    met, after = [0], log.disk.after
+
+    def meets(seq: int) -> Segment | None:
+        with log.disk._met():
+            met[0] += 1
+            if met[0] == 1:
+                error = sqlite3.DatabaseError("database disk image is malformed")
+                error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise error
+        return after(seq)
+
+    log.disk.after = meets  # type: ignore[method-assign]
+    log.disk.recount = True
+    ledger.put(log, 10)
+    log.flush()
+    assert met[0] > 1
+    assert (log.trouble, len(aside(tmp_path))) == ("", 1)
+    log.flush()
+    assert len(aside(tmp_path)) == 1
+    ledger.check(log)
     deliver(log, ledger, queues)
     log.stop()
     works(tmp_path, ledger)

@@ -4,9 +4,12 @@ import math
 
 import pytest
 
+from edged.errors import StoreUnusable
+from edged.store.background import Background
+from edged.store.files import Files
 from edged.store.log import Log
 from edged.store.queue import Queue
-from tests.store import ALL, BOOT, NOW_MS, abandon, only, readings, settle_all
+from tests.store import ALL, BOOT, NOW_MS, abandon, cannot_write, only, readings, settle_all
 
 INTERVAL_S = 30.0
 A_QUARTER_MS = 15 * 60_000
@@ -160,6 +163,61 @@ def test_what_must_not_go_back_is_written_at_once(log, web):
     assert (log.commits, on_disk(log)) == (2, 1)
 
 
+@pytest.mark.guarantee(12)
+def test_what_must_not_go_back_is_written_in_time_though_no_reading_comes_with_it(log, web, clock):
+    log.put([], 0, {"meter": 7})
+    assert 29.0 < log.due_s() < INTERVAL_S
+    assert tick(log, clock, 30_000) == 1
+    assert log.disk.states()["memory:meter"] == 7
+    assert log.due_s() > INTERVAL_S
+    assert tick(log, clock, 10 * 60_000) == 0
+    log.put(readings("a.x"), 0)
+    assert (owed(web), log.due_s() > 29.0) == ([1], True)
+
+
+@pytest.mark.guarantee(12)
+def test_a_reading_that_builds_on_what_must_not_go_back_waits_for_it(log, web):
+    log.put([], 0, {"meter": 7})
+    log.put(readings("a.x"), 0)
+    assert (owed(web), log.due_s()) == ([], 0)
+    log.flush_in_time()
+    assert (owed(web), log.commits, on_disk(log)) == ([1], 2, 1)
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize("with_reading", [True, False])
+def test_a_commit_lets_nothing_go_that_came_while_it_was_made(log, web, monkeypatch, with_reading):
+    commit = Files.commit
+
+    def meanwhile(*arguments):
+        log.put(readings("a.x") if with_reading else [], 0, {"meter": 8})
+        commit(*arguments)
+
+    log.put(readings("a.x"), 0, {"meter": 7})
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "commit", meanwhile)
+        log.flush_in_time()
+    log.put(readings("a.x"), 0)
+    assert owed(web) == [1]
+    assert log.due_s() == 0
+    log.flush_in_time()
+    assert len(owed(web)) == (3 if with_reading else 2)
+
+
+def test_the_background_pauses_whatever_is_said_to_be_due(monkeypatch):
+    background = Background(INTERVAL_S, lambda: 0.0, lambda: None, lambda _: None)
+    pauses = []
+
+    def wait(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) == 100:
+            background._stopping.set()
+
+    monkeypatch.setattr(background.soon, "wait", wait)
+    background._flush_regularly()
+    assert min(pauses) >= 0.01 * INTERVAL_S
+
+
 def test_counters_are_written_four_times_an_hour_and_only_if_they_change(log, web, clock):
     assert tick(log, clock, 4 * A_QUARTER_MS) == 0
     kept = 0
@@ -195,6 +253,42 @@ def test_the_times_of_readings_take_little_memory(log, web, clock):
         log.put(readings("a.x"), 0)
         clock.ms += 100
     assert len(log.tail._marks) <= 64
+
+
+@pytest.mark.parametrize("trouble", [True, False])
+def test_the_times_of_readings_take_little_memory_in_an_outage_too(log, web, clock, monkeypatch, trouble):
+    if trouble:
+        monkeypatch.setattr(Files, "commit", cannot_write)
+    for _ in range(1000):
+        log.put(readings("a.x"), 0)
+        clock.ms += 500
+        if clock.ms % 30_000 == 0 and trouble:
+            with pytest.raises(StoreUnusable):
+                log.flush_in_time()
+    assert len(log.tail._marks) <= 65
+    assert log.due_s() == 0
+    if not trouble:
+        log.flush_in_time()
+        log.put(readings("a.x"), 0)
+        assert 29.0 < log.due_s() <= INTERVAL_S
+
+
+def test_what_all_have_got_is_not_kept_for_a_disk_that_cannot_be_written(log, web, clock, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "commit", cannot_write)
+        for _ in range(3):
+            log.put(readings("a.x"), 0)
+            with pytest.raises(StoreUnusable):
+                log.flush()
+        settle_all(web)
+        with pytest.raises(StoreUnusable):
+            log.flush()
+        assert log.tail.begins() is None
+    monkeypatch.setattr("edged.store.disk._AGAIN_S", 0.0)
+    log.disk.try_at_once()
+    log.flush()
+    assert (web.queued, web.delivered, web.lost, on_disk(log)) == (0, 3, 0, 0)
+    assert log.disk.states()["destination:web"]["delivered"] == 3
 
 
 def owed(queue: Queue) -> list[int]:

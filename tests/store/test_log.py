@@ -267,6 +267,15 @@ def test_what_was_owed_to_a_commit_that_failed_is_owed_to_the_next(log, monkeypa
     assert log.disk.last() == 0
 
 
+def test_of_readings_with_one_that_is_none_nothing_is_taken(log):
+    queue = log.open_queue("web", ALL)
+    with pytest.raises(ValueError, match=r"b\.x: nan is no reading"):
+        log.put([*readings("a.x"), *readings("b.x", value=float("nan"))], 0, {"meter": 7})
+    assert (queue.queued, log.stored, log.recall("meter")) == (0, 0, None)
+    log.put(readings("c.x"), 0)
+    assert [entry.series for entry in queue.take(10)] == ["c.x"]
+
+
 @pytest.mark.guarantee(1)
 def test_a_commit_that_arrived_though_it_failed_is_made_once_more(log, monkeypatch, tmp_path):
     """An I/O error may come from the last of its steps: then all of it is there, and the same is written again."""
@@ -290,6 +299,38 @@ def test_a_commit_that_arrived_though_it_failed_is_made_once_more(log, monkeypat
     queue = again.open_queue("web", ALL)
     assert (queue.queued, queue.dead, len(list(again.dead_letters("web")))) == (2, 1, 1)
     assert [entry.series for entry in settle_all(queue)] == ["b.x", "c.x"]
+    abandon(again)
+
+
+@pytest.mark.guarantee(1)
+def test_what_arrived_though_it_failed_is_there_once_though_it_is_joined_with_more(log, monkeypatch, tmp_path):
+    monkeypatch.setattr(disk_module, "_AGAIN_S", 0.0)
+    queue = log.open_queue("web", ALL)
+    commit = Files.commit
+
+    def arrive_and_fail(*arguments):
+        commit(*arguments)
+        cannot_write()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "commit", arrive_and_fail)
+        for value in range(9):
+            log.put(readings("a.x", value=value), 0)
+            with pytest.raises(StoreUnusable):
+                log.flush()
+    log.flush()
+    log.inspect()
+    log.flush()
+    assert (queue.queued, queue.lost) == (9, 0)
+    abandon(log)
+    again = open_log(tmp_path)
+    queue = again.open_queue("web", ALL)
+    again.inspect()
+    again.flush()
+    assert (queue.queued, queue.lost) == (9, 0)
+    assert [entry.value for entry in settle_all(queue)] == list(range(9))
+    again.flush()
+    assert again.disk.last() == 0
     abandon(again)
 
 

@@ -1,7 +1,9 @@
 """A store that cannot be written or cannot be reached: senders go on with what is there, and then it is mended."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -390,6 +392,31 @@ def test_dead_letters_of_both_are_there_when_they_are_joined(tmp_path, at_once):
     ledger.check(log)
     log.stop()
     reopened(hidden.folder, ledger)
+
+
+@pytest.mark.guarantee(1)
+def test_one_whose_place_is_lost_gets_all_that_is_there_when_they_are_joined(tmp_path, at_once):
+    hidden = Hidden(tmp_path / "state")
+    with_backlog(hidden.folder)
+    with contextlib.closing(sqlite3.connect(hidden.folder / "store.db")) as connection:
+        connection.execute("UPDATE dict_state SET data = x'00' WHERE key IN ('destination:web', 'destination:part')")
+        connection.commit()
+    hidden.hide()
+    log = open_log(hidden.folder)
+    ledger = Ledger(web=ALL, part=only("b.x"))
+    queues = ledger.open(log)
+    ledger.next = 1000
+    ledger.put(log, 50)
+    assert fails(log)
+    hidden.show()
+    assert not fails(log)
+    web, part = queues["web"], queues["part"]
+    there = numbers_of(web)
+    assert there[-1050 + 100 :] == list(range(100, 1050))
+    assert (web.queued, web.dead, web.lost) == (len(there), 2, 0)
+    assert numbers_of(part) == [number for number in there if number % 2]
+    assert part.queued == len(numbers_of(part))
+    log.stop()
 
 
 @pytest.mark.guarantee(1)

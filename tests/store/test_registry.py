@@ -1,5 +1,6 @@
 """Who uses the store: destinations that come and go, and what drivers remember over restarts."""
 
+import contextlib
 import json
 import sqlite3
 import tempfile
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edged.errors import StoreUnusable
 from edged.reading import Entry, Reading
+from edged.store import desk
 from edged.store import disk as disk_module
 from edged.store import registry as registry_module
 from edged.store.files import Changes, Files
@@ -132,23 +134,22 @@ def test_one_that_is_forgotten_while_the_disk_cannot_be_written_is_gone_from_it_
 
 
 def test_the_time_counts_in_which_a_daemon_ran(tmp_path, time):
-    """And not the months that the board lay in a drawer; at most an hour of each run is not counted."""
+    """And not the months that the board lay in a drawer; and a board that never runs for an hour gets there as well."""
     log = keeping(tmp_path, 10 * HOUR_S)
     queue = log.open_queue("web", ALL)
     log.put(readings("a.x"), 0)
     log.close_queue(queue, removed=True)
-    for run in range(4):
+    for run in range(20):
+        assert list(log.queues) == ["web"], run
         for _ in range(5):
-            time.now_s += 0.5 * HOUR_S
+            time.now_s += 0.1 * HOUR_S
             log.flush()
         log.stop()
         time.now_s += 1000 * HOUR_S
         log = keeping(tmp_path, 10 * HOUR_S)
         log.flush()
-        assert list(log.queues) == ["web"], run
-    for _ in range(2):  # 4 runs of 2.5 hours, of which 2 each are counted
-        time.now_s += HOUR_S
-        log.flush()
+    time.now_s += 20.0  # the parts of seconds
+    log.flush()
     assert list(log.queues) == []
     abandon(log)
 
@@ -326,6 +327,121 @@ def test_a_destination_whose_state_is_gone_is_missed_and_gets_again_what_is_ther
     caplog.clear()
     abandon(open_log(tmp_path))
     assert not caplog.messages
+
+
+LOST = "UPDATE dict_state SET data = x'00' WHERE key = 'destination:web'"
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.guarantee(10)
+@pytest.mark.parametrize("choice", [ALL, only("a.x", "b.x")])
+def test_one_whose_state_is_lost_keeps_what_is_there_until_it_is_opened(tmp_path, choice, caplog):
+    """It may be disabled, or have left the config; or a command has looked into the store first."""
+    log = open_log(tmp_path)
+    web, other = log.open_queue("web", choice), log.open_queue("other", ALL)
+    for value in range(30):
+        log.put(readings("a.x", "b.x", "c.x", value=value), 0)
+    for entry in web.take(6):
+        web.settle(entry, reason="refused")
+    desk.retry(log, "web")
+    for entry in web.take(2):
+        web.settle(entry, reason="refused")
+    log.close_queue(web, removed=False)
+    log.stop()
+    change_states(tmp_path, LOST)
+    caplog.clear()
+    for start in range(3):
+        log = open_log(tmp_path)
+        other, web = log.open_queue("other", ALL), log.queues["web"]
+        assert (web.open, web.queued, web.dead, web.lost) == (False, 90 + 4, 2, 0)
+        assert sum(1 for _ in web.pending()) == web.queued
+        log.put(readings("a.x", value=100), 0)  # not its own: it is closed
+        settle_all(other)
+        log.flush()
+        assert len(caplog.messages) == 1, start  # it has been said
+        log.stop()
+    log = open_log(tmp_path)
+    web = log.open_queue("web", choice)
+    wanted = 90 if choice == ALL else 60
+    assert (web.queued, web.dead, web.lost, web.dropped) == (wanted + 4, 2, 0, 0)
+    assert len(settle_all(web)) == wanted + 4
+    assert (web.queued, len(list(log.dead_letters("web")))) == (0, 2)
+    log.stop()
+
+
+def test_one_whose_state_is_lost_and_that_left_the_config_is_dropped_in_time(tmp_path, time):
+    log = keeping(tmp_path, HOUR_S)
+    web = log.open_queue("web", ALL)
+    log.put(readings("a.x"), 0)
+    log.stop()
+    change_states(tmp_path, LOST)
+    log = keeping(tmp_path, HOUR_S)
+    web = log.queues["web"]
+    assert web.queued == 1
+    log.close_queue(web, removed=True)
+    log.flush()
+    assert log.disk.last() == 1
+    time.now_s += HOUR_S
+    log.flush()
+    assert (log.queues, log.disk.last()) == ({}, 0)
+    abandon(log)
+
+
+@pytest.mark.guarantee(1)
+def test_one_whose_state_is_lost_in_a_store_that_cannot_be_read_further_is_counted_by_the_next_flush(tmp_path):
+    log = open_log(tmp_path)
+    web = log.open_queue("web", ALL)
+    for value in range(40):
+        log.put(readings("a.x", value=float(value)), 0)
+        log.flush()
+    for entry in web.take(2):
+        web.settle(entry, reason="refused")
+    log.stop()
+    change_states(tmp_path, LOST)
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'queue_log'").fetchone()
+    data = bytearray((tmp_path / FILE).read_bytes())
+    assert data[(root - 1) * 1024] == 5
+    first = int.from_bytes(data[(root - 1) * 1024 + 12 :][:2], "big")
+    child = int.from_bytes(data[(root - 1) * 1024 + first :][:4], "big")
+    data[(child - 1) * 1024] = 0xEE  # the page with the first readings
+    (tmp_path / FILE).write_bytes(data)
+    log = open_log(tmp_path)
+    assert log.queues["web"].queued > 0
+    log.flush()
+    web = log.queues["web"]
+    there = sum(1 for _ in web.pending())
+    assert (web.queued, web.dead) == (there, 2)
+    assert 0 < there < 40
+    web = log.open_queue("web", ALL)
+    assert len(settle_all(web)) == there
+    log.stop()
+
+
+@pytest.mark.guarantee(1)
+def test_one_whose_name_too_is_lost_in_a_damaged_store_keeps_what_is_there(tmp_path):
+    """A command that knows the config may have mended the store, and the daemon starts later."""
+    log = open_log(tmp_path)
+    web, other = log.open_queue("web", ALL), log.open_queue("other", ALL)
+    log.put(readings("a.x", "b.x"), 0)
+    log.flush()
+    web.settle(web.take(1)[0], reason="refused")
+    settle_all(other)
+    log.stop()
+    change_states(tmp_path, "UPDATE dict_state SET data = x'00' WHERE key IN ('destination:web', 'names')")
+    log = open_log(tmp_path)
+    log.disk.torn = log.registry._torn = True  # as it is behind a salvage
+    log.keep_queue("web", ALL, Bounds())
+    log.keep_queue("other", only("c.x"), Bounds())
+    assert log.queues["other"].choice == ALL
+    log.stop()
+    log = open_log(tmp_path)
+    log.keep_queue("new", ALL, Bounds())
+    assert sorted(log.queues) == ["other", "web"]
+    web = log.open_queue("web", ALL)
+    assert (web.queued, web.dead) == (2, 1)
+    assert len(settle_all(web)) == 2
+    log.stop()
 
 
 def test_a_destination_that_was_dropped_is_not_missed(tmp_path, caplog):

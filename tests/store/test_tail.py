@@ -1,5 +1,7 @@
 """The tail: readings in runs until they are on disk, and arithmetic with ranges of the log."""
 
+import gc
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -135,6 +137,72 @@ def test_after_gives_what_is_behind_a_number_and_not_withheld(data):
         given_ += [entry.seq for entry in segment.after(seq)]
         seq = segment.last
     assert given_ == sorted(s for s in there if start < s <= upto)
+
+
+# --- while nothing can be written
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.sampled_from([0, 3, 5000])), max_size=40), st.integers(2, 60))
+def test_joined_they_are_few_and_hold_just_the_same(flushes, most):
+    tail, first = Tail(BOOT), 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail_module, "READINGS", most)
+        for count, offset_ms in flushes:
+            add(tail, count, first, offset_ms)
+            runs = tail.close()
+            needed = [(0, first + 2), (first + 4, 10**6)]  # mostly: what is not needed parts them
+            tail.closed(runs, tail.segments_of(runs, needed))
+            before = [entry for segment in tail.waiting for entry in segment.entries]
+            for segment in tail.waiting:
+                segment.pack()
+            tail.waiting = tail.joined()
+            assert [entry for segment in tail.waiting for entry in segment.entries] == before
+            first += count
+    offsets = [offset_ms for count, offset_ms in flushes for _ in range(count)]
+    for segment in tail.waiting:
+        seqs_ = [entry.seq for entry in segment.entries]
+        assert seqs_ == list(range(segment.first, segment.last + 1))
+        assert len(seqs_) <= most
+        assert all(abs(offsets[seq - 1] - segment.offset_ms) <= 20 for seq in seqs_)
+
+
+def test_many_flushes_in_vain_make_few_segments_and_each_reading_is_packed_a_few_times(monkeypatch):
+    made, of = [0], Segment.of
+
+    def counted(entries: list[Entry], boot_id: str, offset_ms: int) -> Segment:
+        made[0] += len(entries)
+        return of(entries, boot_id, offset_ms)
+
+    monkeypatch.setattr(Segment, "of", counted)
+    tail = Tail(BOOT)
+    for seq in range(1, 3001):
+        add(tail, 1, seq)
+        runs = tail.close()
+        tail.closed(runs, tail.segments_of(runs, [(0, 10**6)]))
+        tail.waiting = tail.joined()
+    assert [entry.seq for segment in tail.waiting for entry in segment.entries] == list(range(1, 3001))
+    assert len(tail.waiting) <= 3000 // 500 + 10
+    assert made[0] <= 3000 * 12
+
+
+@pytest.mark.parametrize("readings", [1, 300])
+def test_what_a_packed_segment_says_it_takes_in_memory_it_does(readings):
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        segments = []
+        for first in range(1, 1 + 500 * readings, readings):
+            entries = [Entry(seq, "a.x", 1_700_000_000_000 + seq, seq / 7) for seq in range(first, first + readings)]
+            segments.append(Segment.of(entries, BOOT, 1_699_000_000_000 + first))
+            del entries
+            segments[-1].pack()
+        said = sum(segment.pack() for segment in segments)
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.8 * taken <= said <= 1.5 * taken
 
 
 def test_a_packed_segment_that_waits_is_read_like_others():

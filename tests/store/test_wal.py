@@ -152,6 +152,40 @@ def rewritten(log: bytes, magic: int, version: int = 3007000) -> bytes:
     return out
 
 
+@pytest.mark.parametrize("byte", range(HEADER))
+def test_all_is_found_though_a_bit_of_the_header_is_wrong(busy, tmp_path, byte):
+    path = copied(busy, tmp_path / "flipped")
+    log = (busy / WAL).read_bytes()
+    overwrite(path.with_name(WAL), byte, bytes([log[byte] ^ 1 << byte % 8]))
+    assert read_wal(path.with_name(WAL)).damaged
+    assert typed(rows(path)) == typed(rows(busy / FILE)) != typed(selected(path))
+
+
+@pytest.mark.parametrize("size", [HEADER, 512, 4096])
+@pytest.mark.parametrize("fill", [0x00, 0xFF])
+def test_what_is_behind_a_ruined_begin_is_found(busy, tmp_path, size, fill):
+    path = copied(busy, tmp_path / "ruined")
+    overwrite(path.with_name(WAL), 0, bytes([fill]) * size)
+    wal, whole = read_wal(path.with_name(WAL)), read_wal(busy / WAL)
+    assert wal.damaged
+    assert wal.pages == whole.pages
+    assert {page for page, at in whole.offsets.items() if wal.offsets.get(page) != at} <= {
+        int.from_bytes((busy / WAL).read_bytes()[at : at + 4], "big") for at in range(HEADER, size, FRAME)
+    }
+
+
+def test_without_a_header_a_single_transaction_proves_itself_by_what_is_left_of_it(tmp_path):
+    connection = connect(tmp_path)
+    connection.execute("CREATE TABLE log (id INTEGER PRIMARY KEY, data BLOB)")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("INSERT INTO log VALUES (7, 'x')")
+    connection.commit()
+    path = copied(tmp_path, tmp_path / "copy")
+    connection.close()
+    overwrite(path.with_name(WAL), 9, b"?")
+    assert (7, (None, "x")) in set(rows(path))
+
+
 @pytest.mark.parametrize("magic", [0x377F0682, 0x377F0683])
 def test_a_log_of_either_byte_order_is_read(busy, tmp_path, magic):
     path = copied(busy, tmp_path / "rewritten")
