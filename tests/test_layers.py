@@ -110,16 +110,13 @@ def test_heavy_modules_are_imported_where_they_are_needed():
 
 
 _CODE = """\
-import runpy, signal, sys, threading
-sending = 0
-def look(*_):  # it is ended when it has been sending for half a second
-    global sending
-    sending += any(thread.name.startswith("send") for thread in threading.enumerate())
-    if sending > 5:
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
-        signal.raise_signal(signal.SIGTERM)
-signal.signal(signal.SIGALRM, look)
-signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+import os, runpy, signal, sys, threading, time
+def end():
+    while not any(thread.name.startswith("send") for thread in threading.enumerate()):
+        time.sleep(0.05)
+    time.sleep(0.5)  # it sends
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=end, daemon=True).start()
 sys.argv = ["edged", "run", "--config", sys.argv[1]]
 try:
     runpy.run_module("edged", run_name="__main__")
