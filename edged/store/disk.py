@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edged.errors import StoreUnusable
+from edged.store import rescue
 from edged.store.files import Changes, Files, Lock, is_damage, is_full, size
 from edged.store.frozen import Frozen
 from edged.store.letters import DeadLetter
@@ -20,6 +21,7 @@ from edged.store.place import explain, mountinfo, volatile
 from edged.store.room import Room
 from edged.store.salvage import open_files, salvage
 from edged.store.segment import DamagedSegment, Segment
+from edged.store.tables import FILE
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +219,9 @@ class Disk:
                 error, self._suspected = self._suspected, None
                 raise error
             if self._files is not None and not self.trouble:
+                if not self._files.in_place():
+                    self._write_anew(self._files)
+                    return True
                 reopened, self._reopened = self._reopened, False
                 return reopened
             if time.monotonic() < self._next_try:
@@ -235,6 +240,25 @@ class Disk:
                 raise StoreUnusable(self.trouble) from error
             self.trouble = ""  # that it is over is said with the next commit
             return True
+
+    def _write_anew(self, files: Files) -> None:
+        """The database was deleted or replaced; who has it open still has all of it.  Raises StoreUnusable."""
+        try:
+            rescue.copy(files.connection, self.folder)
+        except (OSError, sqlite3.Error) as error:  # tried again, with the files open
+            raise StoreUnusable(f"{self.folder}: {error}") from error
+        log.error(
+            "%s was deleted or replaced while it was in use: all that it held is written anew", self.folder / FILE
+        )
+        files.close()
+        self._files = None
+        try:
+            rescue.make_way(self.folder)
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            self._cannot(error)
+            self._freeze()
+            raise StoreUnusable(self.trouble) from error
 
     def refuse(self, error: StoreUnusable) -> None:
         """What is there cannot be used yet; where it is damaged, the next flush mends it."""

@@ -63,6 +63,7 @@ class Files:
             (folder / FILE).touch(mode=0o640)
             give_to_owner(folder / FILE)
         self.connection = connect(folder)
+        self._opened = (folder / FILE).stat()
         try:
             tables = {row[0] for row in self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             version = self._version(tables)
@@ -92,6 +93,15 @@ class Files:
         if application not in (0, APPLICATION) or (version < 1 and application) or (version and not application):
             raise DamagedStore(f"its version mark is {application:#x}, {version}")
         return version
+
+    def in_place(self) -> bool:
+        """Whether the database that is open is the one that is there."""
+        try:
+            return os.path.samestat(self._opened, (self.folder / FILE).stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # nobody knows
+            return True
 
     def close(self) -> None:
         """Lets go of the files."""

@@ -256,13 +256,13 @@ class Queue:
         `dead` letters are there, and those numbers of the ones that are in the queue again.  Called with the turn held.
         Raises StoreUnusable.
         """
+        missing = self.missing()  # first, since it may raise
         lost = self.dead - dead + self.again - len(again)
         with self._log.lock:
             gone = [e.seq for e in self._taken if e.seq < 0 and e.seq not in again and e.seq not in self._fallen]
             self._fallen.update(dict.fromkeys(gone, "lost"))
             self.queued += len(again) - self.again
             self.dead, self.again = dead, len(again)
-        missing = self.missing()
         self.discard(lambda position: None, missing, "lost")
         with self._log.lock:
             self.lost = max(0, self.lost + lost)  # less, where what could not be read is there again

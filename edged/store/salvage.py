@@ -20,7 +20,7 @@ from edged.store.wal import read_wal
 
 log = logging.getLogger(__name__)
 
-_DRAFT = "salvaged"  # folder of the new database, until it takes the place of the damaged one
+DRAFT = "salvaged"  # folder of the new database, until it takes the place of the damaged one
 _ASIDE_KEPT = 2
 _BATCH_BYTES = 256 * 1024  # of segments in one commit
 
@@ -82,7 +82,7 @@ def salvage(folder: Path, error: Exception) -> Files:
     forget_damaged(folder, keep=_ASIDE_KEPT - 1)
     if free_bytes(folder) < RESERVE_BYTES:
         give_up_reserve(folder)
-    draft = folder / _DRAFT
+    draft = folder / DRAFT
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o750)
     give_to_owner(draft)
@@ -108,7 +108,7 @@ def salvage(folder: Path, error: Exception) -> Files:
 
 def _finish(folder: Path) -> None:
     """Puts a draft in the place of the database that was set aside; where there is one still, it was not complete."""
-    draft = folder / _DRAFT
+    draft = folder / DRAFT
     if (draft / FILE).exists() and not (folder / FILE).exists():
         for side in reversed(SIDES):
             if (path := draft / (FILE + side)).exists():

@@ -784,3 +784,42 @@ def test_a_database_of_another_program_gets_no_tables_of_ours(tmp_path, mark):
     with contextlib.closing(sqlite3.connect(kept)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("playlists",)]
         assert connection.execute("SELECT * FROM playlists").fetchall() == [("rain", 12)]
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize("what", ["the database", "all", "the folder", "replaced"])
+def test_a_store_that_is_deleted_while_it_is_in_use_is_written_anew(tmp_path, caplog, what):
+    folder = tmp_path / "running"
+    log = open_log(folder)
+    ledger = Ledger()
+    queue = ledger.open(log)["web"]
+    for _ in range(5):
+        ledger.put(log, 20)
+        log.flush()
+    match what:
+        case "the database":
+            (folder / "store.db").unlink()
+        case "all":
+            for path in folder.iterdir():
+                path.unlink()
+        case "the folder":
+            shutil.rmtree(folder)
+        case _:
+            (folder / "other").write_bytes(b"somebody's copy")
+            (folder / "other").rename(folder / "store.db")
+    ledger.put(log, 20)
+    log.flush()
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert "was deleted or replaced while it was in use: all that it held is written anew" in record.getMessage()
+    assert (queue.queued, queue.lost) == (120, 0)
+    assert any(folder.glob("found-*.db")) == (what == "replaced")
+    look_through(log)
+    ledger.check(log)
+    killed(folder, tmp_path / "killed")
+    abandon(log)
+    caplog.clear()
+    log = open_log(tmp_path / "killed")
+    ledger.open(log)
+    ledger.check(log)
+    assert caplog.messages == []
+    abandon(log)
