@@ -123,7 +123,7 @@ class Log:
                 self.stored += 1
                 for queue in self.registry.queues.values():
                     queue.arrived(entry)
-            if self.writer.in_haste() and not self.trouble:
+            if self.writer.in_haste() and not self.trouble and not self.background.soon.is_set():
                 self.background.soon.set()
 
     def recall(self, owner: str) -> Any:
