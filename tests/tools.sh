@@ -9,6 +9,8 @@ need openssl openssl
 need systemd-analyze systemd
 need cc "gcc libc6-dev"
 need strace strace
+need mke2fs e2fsprogs
+need losetup mount
 [ -e /usr/share/zoneinfo/Europe/Berlin ] || missing="$missing tzdata"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ]; then

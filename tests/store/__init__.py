@@ -19,9 +19,14 @@ def only(*series: str) -> Choice:
     return Choice(tuple((name, True) for name in series))
 
 
+opened: list[Log] = []  # by the test that runs; see the fixture `let_go`
+
+
 def open_log(folder: Path, flush_interval: float = 3600.0) -> Log:
     """A store that flushes only when it is told to."""
-    return Log(folder, flush_interval, BOOT, lambda: NOW_MS, lambda: 0)
+    log = Log(folder, flush_interval, BOOT, lambda: NOW_MS, lambda: 0)
+    opened.append(log)
+    return log
 
 
 def files_of(log: Log) -> Files:

@@ -1,4 +1,4 @@
-"""A small disk of its own, to be filled and made read-only: where one may mount it."""
+"""What the tests of the store share: a small disk of its own, where one may mount it; an end for what was left open."""
 
 import os
 import shutil
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.store import abandon, opened
 
 _OTHERS = "others"
 
@@ -55,9 +57,17 @@ class SmallDisk:
 def _run(*command: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        why = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        pytest.skip(f"no file system can be mounted here: {why.strip()}")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no file system can be mounted here: {error.stderr.strip()}")
+
+
+@pytest.fixture(autouse=True)
+def let_go() -> Iterator[None]:
+    """Closes the stores that a test has left open."""
+    yield
+    for log in opened:
+        abandon(log)
+    opened.clear()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Damaged files: no start fails or is silent, what is whole is delivered, and what is lost is counted."""
 
 import contextlib
+import logging
 import random
 import shutil
 import sqlite3
@@ -809,7 +810,7 @@ def test_a_store_that_is_deleted_while_it_is_in_use_is_written_anew(tmp_path, ca
             (folder / "other").rename(folder / "store.db")
     ledger.put(log, 20)
     log.flush()
-    (record,) = (record for record in caplog.records if record.levelname == "ERROR")
+    (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     assert "was deleted or replaced while it was in use: all that it held is written anew" in record.getMessage()
     assert (queue.queued, queue.lost) == (120, 0)
     assert any(folder.glob("found-*.db")) == (what == "replaced")
