@@ -34,3 +34,8 @@ def synchronised() -> bool | None:
         return None
     *_, status = struct.unpack_from(_TIMEX, timex)
     return None if code < 0 else not (code == _TIME_ERROR or status & _STA_UNSYNC)
+
+
+def is_right() -> bool:
+    """Whether the time may be trusted: where the kernel does not say, it may."""
+    return synchronised() is not False

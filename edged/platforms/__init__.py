@@ -8,7 +8,7 @@ own name, with `-` for `_`.  It turns readings into a request and the reply into
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from edged import plugins
 from edged.outcome import Outcome
@@ -26,6 +26,8 @@ class Limits:
     request_interval: float = 0.0  # s from the end of a request to the next one
     target_interval: float = 0.0  # s from the end of a request to the next one that writes to the same target
     resolution_ms: int = 1  # of the readings of a target within it the platform keeps one
+    backlog: Literal["all", "mean", "last", "min", "max"] = "all"  # what becomes of more than `target_interval` lets go
+    points_a_day: int = 0  # readings of one route in a UTC day
 
 
 class Item(NamedTuple):
@@ -33,6 +35,7 @@ class Item(NamedTuple):
 
     entry: Entry
     target: Any
+    unit: str = ""  # of its value, as the driver declares it
 
 
 class Transport(Protocol):
@@ -88,6 +91,13 @@ class Platform:
     def judge(self, reply: Any, items: Sequence[Item]) -> list[Outcome]:
         """What becomes of each of the items of the request that got this reply."""
         raise NotImplementedError(type(self))
+
+    def probe(self, items: Sequence[Item]) -> Any:
+        """A request that has the items' credentials and identifiers checked, and stores nothing.
+
+        Its reply is `judge`d like any other; None: the platform has no such thing.  Raises SecretUnreadable.
+        """
+        return None
 
     def refuses(self, item: Item) -> Outcome | None:
         """What can be known without asking the platform; None: nothing is wrong.  Raises SecretUnreadable."""
