@@ -1,6 +1,7 @@
 """The daemon: the only module that knows all parts.  It builds them from a config, starts, reloads and stops them."""
 
 import contextlib
+import copy
 import logging
 import threading
 import time
@@ -13,7 +14,7 @@ from edged.config.config import Config, Destination, Sensor
 from edged.drivers import Driver
 from edged.errors import StoreUnusable
 from edged.outcome import Outcome
-from edged.platforms import Wire
+from edged.platforms import Platform, Wire
 from edged.reading import Entry, Reading
 from edged.sampling.lane import Lane
 from edged.sampling.memory import Memory
@@ -21,6 +22,9 @@ from edged.sampling.once import read_once
 from edged.sampling.sampler import Sampler
 from edged.sampling.schedule import Cron, Every, Never, Schedule
 from edged.sampling.shaping import Shaping
+from edged.sending.choosing import Manner
+from edged.sending.quota import Quota
+from edged.sending.rounds import phase_of
 from edged.sending.sender import Sender, stop_all
 from edged.store.log import Log
 
@@ -194,19 +198,48 @@ class Daemon:
         name = destination.name
         if not destination.common.enabled or name in self._destinations:
             return
-        mapping = destination.mapping
+        mapping, platform = destination.mapping, destination.platform(destination.options)
         queue = self.store.open_queue(name, mapping.choice, destination.bounds)
         sender = Sender(
             queue,
-            destination.platform(destination.options),
+            platform,
             mapping,
             Wire(destination.timeout, destination.common.ca_file, destination.common.proxy or ""),
-            destination.common.backoff,
-            destination.common.batch_size,
+            Manner(
+                destination.common.backoff,
+                destination.common.batch_size,
+                destination.common.every,
+                phase_of(board.serial(self.config.state_dir), name),
+                destination.common.drain == "live-first",
+            ),
+            self._quota(destination, platform),
+            self._unit,
             on_outcome=lambda entry, outcome: self._on_outcome(name, entry, outcome),
         )
         sender.start()
         self._destinations[name] = _DestinationPart(destination, sender)
+
+    def _quota(self, destination: Destination, platform: Platform) -> Quota:
+        """The points of a day that are left to it, as the store knows them."""
+        owner = f"destination:{destination.name}:points"
+
+        def recall() -> Any:
+            with contextlib.suppress(StoreUnusable):  # then readings go before points
+                return self.store.recall(owner)
+            return None
+
+        def keep(points: Any) -> None:
+            self.store.put([], 0, {owner: copy.deepcopy(points)})
+            with contextlib.suppress(StoreUnusable):  # as the store says itself
+                self.store.flush()
+
+        return Quota(platform.limits.points_a_day, recall, keep)
+
+    def _unit(self, series: str) -> str:
+        """The unit of a series, as its driver declares it."""
+        name, _, quantity = series.rpartition(".")
+        sensor = self.config.sensors.get(name)
+        return sensor.driver.quantity(quantity).unit if sensor else ""
 
     def _close_queues(self) -> None:
         """Ends the queues of destinations that are disabled or have left the config; what they lack is kept."""

@@ -16,6 +16,16 @@ class Transient:
 
     reason: str
     wait_s: float = 0.0  # the platform's own wish (Retry-After); the longer of it and the back-off counts
+    suspect: bool = False  # what was sent may be to blame: it got there, and was not answered as it should
+    slow: bool = False  # the answer took too long: fewer readings may pass
+    answered: bool = True  # False: nothing came back
+
+
+@dataclass(frozen=True)
+class Untimed:
+    """The platform's certificate is not valid yet by our clock, which is not known to be right.  Kept."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Isolate:
     """Some reading of the request was refused, and the answer does not tell which: halve and send again."""
 
     reason: str
+    too_large: bool = False  # for nothing but their number: the next requests are smaller
 
 
 @dataclass(frozen=True)
@@ -54,4 +65,4 @@ class Again:
     """Innocent: refused only for its company.  Sent again at once, without the culprit."""
 
 
-Outcome = Delivered | Transient | Delayed | Parked | Permanent | Isolate | Again
+Outcome = Delivered | Transient | Untimed | Delayed | Parked | Permanent | Isolate | Again

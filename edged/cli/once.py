@@ -1,6 +1,7 @@
 """`edged run --once`: one round, and what became of each reading of it."""
 
 import threading
+from dataclasses import replace
 
 from edged.cli import DONE, FAILED, show, shown, table
 from edged.cli._signals import stops
@@ -26,7 +27,7 @@ def run_once(config: Config, patience_s: float) -> int:
         with lock:
             fates[destination, entry.series, entry.time_ms] = fate
 
-    daemon = Daemon(config, on_reading, on_outcome)
+    daemon = Daemon(_at_once(config), on_reading, on_outcome)
     daemon.start(sampling=False)
     errors = daemon.sample_once()
     stopping = threading.Event()
@@ -54,3 +55,12 @@ def run_once(config: Config, patience_s: float) -> int:
         result.add_row(sensor, "", "", f"no reading: {error}")
     show(result)
     return DONE if all_delivered else FAILED
+
+
+def _at_once(config: Config) -> Config:
+    """The same, but nothing waits for a fuller request."""
+    destinations = {
+        name: replace(destination, common=replace(destination.common, every=0.0))
+        for name, destination in config.destinations.items()
+    }
+    return replace(config, destinations=destinations)

@@ -77,6 +77,12 @@ class DestinationOptions:
     batch_size: int | None = option(None, help="readings in one request, within the platform's limit", minimum=1)
     timeout: Seconds | None = option(None, help="for a whole exchange; 30 s, BBData 60 s", above=0)
     backoff: Backoff = option(Backoff(), help="the wait after failures")
+    every: Seconds = option(
+        1.0, help="send at most so often, sooner at batch_size; at a phase of this board's own", minimum=0
+    )
+    drain: Literal["oldest-first", "live-first"] = option(
+        "oldest-first", help='"live-first" sends what is new at once, and a backlog in the gaps'
+    )
     max_size: Bytes | None = option(None, help="bytes on disk of its queue; [queue]'s by default", minimum=SMALLEST)
     max_age: Seconds | None = option(None, help="older readings are dropped; [queue]'s by default", above=0)
     when_full: WhenFull | None = option(None, help="which readings go when the queue is full; [queue]'s by default")

@@ -1,7 +1,7 @@
 """Drains one destination's queue through its platform: take a batch, send it, judge, settle.
 
-One state machine for all platforms, one request at a time.  Within a series the order is kept: what is settled of it
-is always all up to some reading.  Another series, or another destination, never waits for it.
+One state machine for all platforms, one request at a time.  Within a series the order is kept.  Another series, or
+another destination, never waits for it.
 """
 
 import logging
@@ -9,30 +9,32 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from edged import clock
 from edged.errors import NoAnswer, SecretUnreadable, StoreUnusable
-from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
+from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient, Untimed
 from edged.platforms import Platform, Transport, Wire
 from edged.reading import Entry
-from edged.secret import Secret, redact, within
-from edged.sending.backoff import Backoff
-from edged.sending.batch import Lanes, Parcel, Selection
+from edged.secret import Secret, within
+from edged.sending.batch import Lanes
+from edged.sending.choosing import Chooser, Manner
+from edged.sending.hand import Hand
 from edged.sending.mapping import Mapping
+from edged.sending.parcel import Parcel
+from edged.sending.parts import Part, halves
+from edged.sending.quota import Quota
 from edged.sending.status import Status
 from edged.store.queue import Queue
 
 log = logging.getLogger(__name__)
 
 PARKED_S = 3600.0  # what is parked is tried again so often
-_TAKE = 10_000  # readings looked at for one request where some merge; far more than any request holds
 _BUG_S = 60.0
 _ABANDON_S = 1.0
 _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
-# Of the pause between two writes to a place: so long one waits for others, and is in step with them from then on.
-_TOGETHER = 0.25
-_GATHER_S = 1.0  # a request that is not full waits so long after the one before, for more to go with it
+_CLOCK_S = 10.0  # between two tries while a certificate is not valid yet by a clock that is not known to be right
+_SPREAD_S = 1.0  # over which boards that start together send their first requests, by their phases
+_TO_BLAME = 6  # failures of a reading that is sent alone, while others get through
 
 
 class Sender:
@@ -44,38 +46,31 @@ class Sender:
         platform: Platform,
         mapping: Mapping,
         wire: Wire,
-        backoff: Backoff,
-        batch_size: int | None = None,
+        manner: Manner,
+        quota: Quota | None = None,
+        unit: Callable[[str], str] = lambda series: "",
         monotonic: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = clock.now_ms,
         on_outcome: Callable[[Entry, Outcome], None] = lambda entry, outcome: None,
     ) -> None:
-        """`on_outcome` hears each reading's final fate.  Times are passed in so that tests take none."""
-        self.status = Status(queue.name)
+        """`unit` of a series; `on_outcome` hears each reading's final fate.  Times are passed in for tests."""
+        self.status = Status(queue.name, now_ms)
         self.queue = queue
         self._platform = platform
         self._mapping = mapping
-        self._lanes = Lanes(platform, mapping.target)
+        self._lanes = Lanes(platform, mapping.target, unit)
         self._wire = wire
-        self._backoff = backoff
-        most = platform.limits.readings
-        self._limits = replace(platform.limits, readings=min(batch_size or most, most))
-        self._take = self._limits.readings if self._limits.resolution_ms == 1 else _TAKE
+        self._manner = manner
+        self._quota = quota or Quota(0, lambda: None, lambda points: None)
         self._monotonic = monotonic
         self._now_ms = now_ms
-        self._on_outcome = on_outcome
         self._transport: Transport | None = None
-        self._batch: list[Parcel] = []  # taken and not settled, in order
-        self._requests: list[list[Parcel]] = []  # the batch in the parts in which it is to be sent
-        self._more = False  # the last batch had to leave something out
+        started = monotonic()
+        self._chooser = Chooser(queue, self._lanes, platform.limits, manner, self._quota, started)
+        self._hand = Hand(queue, on_outcome)
+        self._resume = started + manner.phase * min(manner.every, _SPREAD_S)  # before it nothing is sent
         self._idle = False  # waiting for readings, not for a time
         self._failures = 0  # transient ones in a row
-        self._resume = 0.0  # monotonic time before which nothing is sent
-        self._last_request = -math.inf  # end of the last one
-        self._started = monotonic()
-        self._held: dict[str, float] = {}  # series -> time until which it is left out (parked, delayed)
-        self._written: dict[object, float] = {}  # place -> end of the last request that wrote to it
-        self._sent_slots: dict[object, int] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"send {queue.name}", daemon=True)
 
@@ -118,7 +113,7 @@ class Sender:
                 wait = _UNREADABLE_S
             except Exception:  # a bug; this destination must not stand still for it for ever
                 log.exception("%s: a bug interrupts its sending; please report it", self.queue.name)
-                self._batch, self._requests = [], []
+                self._hand.leave_all()
                 self._resume = self._monotonic() + _BUG_S
                 continue
             if wait > 0:
@@ -127,6 +122,7 @@ class Sender:
                 wake.wait(None if math.isinf(wait) else wait)
         if self._transport is not None:
             self._transport.close()
+        self._quota.close()
 
     # --- one turn
 
@@ -136,58 +132,40 @@ class Sender:
         self._idle = False
         if now < self._resume:
             return self._resume - now
-        if not self._requests and (wait := self._fill(now)) > 0:
+        if not self._hand.parts and (wait := self._fill(now)) > 0:
             return wait
-        parcels = self._requests[0]
-        if (wait := self._pacing(parcels, now)) > 0:
+        part = self._hand.parts[0]
+        if (wait := self._chooser.pace.wait((parcel.place for parcel in part.parcels), now)) > 0:
             return wait
-        del self._requests[0]
-        refused = self._refused(parcels)
+        refused = self._refused(part.parcels)
         if any(refused):
-            self._apply(parcels, [outcome or Again() for outcome in refused], answered=False)
-        elif (outcomes := self._send(parcels)) is None:
-            self._requests[:0] = _halves(parcels)
+            del self._hand.parts[0]
+            self._apply(part, [outcome or Again() for outcome in refused], answered=False)
+        elif not self._quota.spend(self._lanes[part.parcels[0].series].route, len(part), self._now_ms()):
+            self._hand.leave_all()  # it has cost its points before; what is left of the day does not do for it again
+        elif (outcomes := self._send(part.parcels)) is None:
+            self._chooser.size.too_large(len(part))
+            self._hand.parts[:1] = halves(part.parcels, suspect=part.suspect)
         else:
-            self._last_request = self._monotonic()
-            for parcel in parcels:
-                self._written[parcel.place] = self._last_request
-            self._apply(parcels, outcomes, answered=True)
+            del self._hand.parts[0]
+            self._chooser.pace.sent((parcel.place for parcel in part.parcels), self._monotonic())
+            self._apply(part, outcomes, answered=True)
         return 0.0
 
     def _fill(self, now: float) -> float:
         """Takes the next batch; returns the seconds to wait where there is none yet."""
-        gathering = 0.0 if self._more or self.queue.queued >= self._limits.readings else _GATHER_S
-        if (early := self._last_request + max(self._limits.request_interval, gathering) - now) > 0:
+        now_ms = self._now_ms()
+        if (early := self._chooser.pace.request_in(now)) > 0:
             return early
-        self._held = {series: until for series, until in self._held.items() if until > now}
-        selection = Selection(
-            self._lanes, self._limits, lambda place: self._free_at(place) - now, self._sent_slots, self._now_ms()
-        )
-        self.queue.take(self._take, blocked=self._held, fits=selection.fits)
-        for entry in selection.late:
-            self.queue.settle(entry, merged=True)
-        if selection.soon <= _TOGETHER * self._limits.target_interval:
-            return selection.soon
-        self._more = selection.more or bool(selection.waits)
-        self._batch = selection.parcels
-        if self._batch:
-            self._requests.append(list(self._batch))
+        if (early := self._chooser.opens_in(now, now_ms)) > 0:
+            self._idle = True
+            return early
+        if parcels := self._chooser.choose(now, now_ms):
+            self._hand.take(parcels, suspect=parcels[0].item.entry.seq in self._chooser.suspects)
             return 0.0
         self._idle = True
-        waits = [until - now for until in self._held.values()] + selection.waits
-        self.status.rests(waiting=bool(waits))
-        return max(0.001, min(waits, default=math.inf))
-
-    def _free_at(self, place: object) -> float:
-        """When the platform takes the next write to a place.  At a start every place counts as just written."""
-        interval = self._limits.target_interval
-        return self._written.get(place, self._started) + interval if interval else 0.0
-
-    def _pacing(self, parcels: list[Parcel], now: float) -> float:
-        early = self._last_request + self._limits.request_interval - now
-        if not self._limits.target_interval:
-            return early
-        return max(early, *(self._free_at(parcel.place) - now for parcel in parcels))
+        self.status.rests(self._chooser.wait)
+        return self._chooser.wait
 
     def _refused(self, parcels: list[Parcel]) -> list[Outcome | None]:
         """What is known of the readings without asking the platform."""
@@ -201,7 +179,7 @@ class Sender:
         items = [parcel.item for parcel in parcels]
         try:
             request = self._platform.encode(items)
-            if len(items) > 1 and len(getattr(request, "body", b"")) > self._limits.body:
+            if len(items) > 1 and len(getattr(request, "body", b"")) > self._chooser.limits.body:
                 return None
             if self._transport is None:
                 self._transport = self._platform.connect(self._wire)
@@ -209,102 +187,110 @@ class Sender:
         except SecretUnreadable as error:
             return [Parked(str(error))] * len(items)
         except NoAnswer as error:
-            return [Transient(str(error))] * len(items)
+            if error.premature and not clock.is_right():
+                return [Untimed(str(error))] * len(items)
+            slow = error.sent and error.timed_out
+            return [Transient(str(error), suspect=error.sent, slow=slow, answered=False)] * len(items)
 
     # --- what became of it
 
-    def _apply(self, parcels: list[Parcel], outcomes: list[Outcome], *, answered: bool) -> None:
+    def _apply(self, part: Part, outcomes: list[Outcome], *, answered: bool) -> None:
         now = self._monotonic()
         unsent: list[Parcel] = []
         split: list[Parcel] = []
         transient: Transient | None = None
-        parked: Parked | None = None
-        for parcel, outcome in zip(parcels, outcomes, strict=True):
+        whole: Parked | Untimed | None = None
+        for parcel, outcome in zip(part.parcels, outcomes, strict=True):
             match outcome:
                 case Delivered() | Permanent():
                     parcel.fate = outcome
                 case Transient() | Again():
                     transient = outcome if isinstance(outcome, Transient) else transient
-                    behind = any(other.series == parcel.series for other in split)
+                    behind = any(other.stream == parcel.stream for other in split)
                     (split if behind else unsent).append(parcel)
-                case Isolate(reason) if len(parcels) == 1:
+                case Isolate(reason) if len(part) == 1:
                     parcel.fate = Permanent(reason)  # there is nobody else to blame
-                case Isolate():
+                case Isolate(_, too_large):
                     split.append(parcel)
+                    if too_large:
+                        self._chooser.size.too_large(len(part))
                 case Delayed(reason, wait_s):
-                    self._held[parcel.series] = max(self._held.get(parcel.series, 0.0), now + wait_s)
+                    self._chooser.hold(parcel.series, now + wait_s)
                     self.status.say_once("delayed", reason)
-                case Parked(reason, whole):
-                    if whole:
-                        parked = outcome
-                    else:
-                        self._held[parcel.series] = now + PARKED_S
-                        for secret in within(parcel.item.target):
-                            secret.refresh()
-                        self.status.parks_series(parcel.series, reason)
-        self._requests[:0] = [part for part in (unsent, *_halves(split)) if part]
-        self._settle()
-        self._drop_held()
-        if parked:
-            self._park_all(parked.reason, now)
+                case Parked(reason, False):
+                    self._chooser.hold(parcel.series, now + PARKED_S)
+                    for secret in within(parcel.item.target):
+                        secret.refresh()
+                    self.status.parks_series(parcel.series, reason)
+                case Parked() | Untimed():
+                    whole = outcome
+        rest = [part if len(unsent) == len(part) else Part(unsent, part.suspect)] if unsent else []
+        if rest and transient and transient.suspect:
+            rest = self._failed(rest[0], transient, now)
+        self._hand.parts[:0] = [*rest, *halves(split, suspect=part.suspect)]
+        if part.is_witness and isinstance(part.parcels[0].fate, Delivered):
+            self._hand.parts.append(Part([self._hand.suspect()], suspect=True, is_last=True))
+        self._settle(part)
+        self._hand.leave(self._chooser.held)
+        if isinstance(whole, Untimed):
+            self._resume = now + _CLOCK_S
+            self.status.waits_for_time(whole.reason, _CLOCK_S)
+        elif whole:
+            self._park_all(whole.reason, now)
         elif transient:
-            self._back_off(transient, now)
+            if not self._hand.calls_witness():
+                self._back_off(transient, now)
         elif answered:
             self._failures = 0
             self.status.answered()
 
-    def _settle(self) -> None:
-        """Settles what is decided, series by series up to the first reading that is not."""
-        open_series: set[str] = set()
-        rest: list[Parcel] = []
-        delivered: list[str] = []
-        for parcel in self._batch:
-            entry, fate = parcel.item.entry, parcel.fate
-            if fate is None or entry.series in open_series:
-                open_series.add(entry.series)
-                rest.append(parcel)
-                continue
-            for earlier in parcel.merged:
-                self.queue.settle(earlier, merged=True)
+    def _failed(self, part: Part, outcome: Transient, now: float) -> list[Part]:
+        """What to send instead of a part that may be to blame for its failure; a lone one lets others go first."""
+        if outcome.slow:
+            self._chooser.size.too_large(len(part))
+        parts = part.failed(slow=outcome.slow)
+        if len(part) > 1 or not part.is_suspect:
+            return parts
+        parcel, suspects = part.parcels[0], self._chooser.suspects
+        if part.is_last and not outcome.answered:
+            parcel.fate = Permanent(f"no answer whenever it is sent, while others get through: {outcome.reason}")
+            return []
+        unheard = not part.is_witness and suspects.failed(parcel.item.entry.seq) and not outcome.answered
+        if unheard and (witness := self._hand.witness()) is not None:
+            return [Part([witness], suspect=True, is_witness=True)]
+        self._chooser.hold(parcel.series, now + self._manner.backoff.delay(suspects.get(parcel.item.entry.seq, 1)))
+        return []
+
+    def _settle(self, part: Part) -> None:
+        delivered = []
+        for parcel in self._hand.settle():
+            fate, series = parcel.fate, parcel.series
             if isinstance(fate, Permanent):
-                self.queue.settle(entry, reason=redact(fate.reason), response=redact(fate.response))
-                self.status.refused(entry.series, fate.reason)
-            else:
-                self.queue.settle(entry)
-                self._sent_slots[parcel.place] = entry.time_ms // self._limits.resolution_ms
-                delivered.append(entry.series)
-                if isinstance(fate, Delivered) and fate.remark:
+                self.status.refused(series, fate.reason)
+            elif isinstance(fate, Delivered):
+                delivered.append(series)
+                self._chooser.delivered(parcel)
+                if fate.remark:
                     self.status.say_once("remark", fate.remark)
-            self._on_outcome(entry, fate)
-        self._batch = rest
         if delivered:
             self.status.delivered(delivered, self._now_ms())
-
-    def _drop_held(self) -> None:
-        """Forgets what is under way of series that are held; it is still queued, and is taken again afterwards."""
-        self._batch = [parcel for parcel in self._batch if parcel.series not in self._held]
-        parts = ([parcel for parcel in part if parcel.series not in self._held] for part in self._requests)
-        self._requests = [part for part in parts if part]
+        self._chooser.went(part)
 
     def _park_all(self, reason: str, now: float) -> None:
         self._resume = now + PARKED_S
-        self._batch, self._requests = [], []
+        self._hand.leave_all()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
         for secret in self.secrets():
             secret.refresh()  # a token that was rotated is found at the next try
-        self.status.parks(reason)
+        self.status.parks(reason, PARKED_S)
 
     def _back_off(self, outcome: Transient, now: float) -> None:
         self._failures += 1
-        self._resume = now + max(outcome.wait_s, self._backoff.delay(self._failures))
-        self.status.backs_off(outcome.reason)
-
-
-def _halves(parcels: list[Parcel]) -> list[list[Parcel]]:
-    half = (len(parcels) + 1) // 2
-    return [parcels[:half], parcels[half:]]
+        wait = max(outcome.wait_s, self._manner.backoff.delay(self._failures))
+        self._resume = now + wait
+        self.status.backs_off(outcome.reason, wait)
 
 
 def stop_all(senders: Iterable[Sender], grace_s: float) -> None:

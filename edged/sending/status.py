@@ -1,7 +1,8 @@
 """How a destination is doing, for people: what is said of it when that changes, and what can be asked at any time."""
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from edged.secret import redact
 from edged.sending.rate import Rate
@@ -12,23 +13,33 @@ log = logging.getLogger(__name__)
 class Status:
     """Of one destination.  A trouble is said when it begins and when it is over, not on every try; no secret is."""
 
-    def __init__(self, destination: str) -> None:
+    def __init__(self, destination: str, now_ms: Callable[[], int]) -> None:
         self.state = "ok"  # "waiting", "backing-off", "parked"
+        self.until_ms: int | None = None  # when it goes on by itself
         self.last_error = ""
         self.last_delivery_ms: int | None = None
         self.rate = Rate()  # of deliveries
         self.parked: dict[str, str] = {}  # series -> reason
         self._destination = destination
+        self._now_ms = now_ms
         self._said: set[str] = set()
 
-    def backs_off(self, reason: str) -> None:
-        """Nothing gets through at the moment."""
+    def backs_off(self, reason: str, wait_s: float) -> None:
+        """Nothing gets through at the moment; it is tried again after so long."""
+        self._goes_on_in(wait_s)
         self._trouble("backing-off", f"cannot deliver: {reason}", "all readings are kept; trying on")
 
-    def parks(self, reason: str) -> None:
-        """Nothing will get through until a person has repaired it."""
+    def parks(self, reason: str, wait_s: float) -> None:
+        """Nothing will get through until a person has repaired it; it is tried again after so long."""
+        self._goes_on_in(wait_s)
         then = "all readings are kept; tried again every hour, at a restart and at a reload"
         self._trouble("parked", f"parked: {reason}", then)
+
+    def waits_for_time(self, reason: str, wait_s: float) -> None:
+        """The clock is wrong, as it seems; once it is right it goes on."""
+        self._goes_on_in(wait_s)
+        self.state, self.last_error = "waiting", redact(reason)
+        self.say_once("clock", f"waits for the time, since this board's clock is not known to be right: {reason}")
 
     def parks_series(self, series: str, reason: str) -> None:
         """One series will not get through until a person has repaired it."""
@@ -55,15 +66,19 @@ class Status:
         """The platform speaks to us, whatever it says."""
         self._again("answers")
 
-    def rests(self, *, waiting: bool) -> None:
-        """There is nothing to send now; `waiting`: for a time, not for readings."""
+    def rests(self, wait_s: float) -> None:
+        """There is nothing to send now, but after so long; infinite: until there are new readings."""
         if self.state not in ("parked", "backing-off"):  # those end with an answer only
-            self.state = "waiting" if waiting else "ok"
+            self.state = "ok" if math.isinf(wait_s) else "waiting"
+            self._goes_on_in(wait_s)
+
+    def _goes_on_in(self, wait_s: float) -> None:
+        self.until_ms = None if math.isinf(wait_s) else self._now_ms() + round(wait_s * 1000)
 
     def _again(self, does: str) -> None:
         if self.state in ("parked", "backing-off"):
             self._log(f"{does} again")
-        self.state = "ok"
+        self.state, self.until_ms = "ok", None
 
     def say_once(self, kind: str, text: str) -> None:
         """Logs the first of its kind."""

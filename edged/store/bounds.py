@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 
 from edged.store.letterbox import Letterbox
-from edged.store.position import Position
 from edged.store.queue import Queue
 from edged.store.reader import Reader
 from edged.store.registry import Registry
 from edged.store.segment import Segment
+from edged.store.split import Where
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Keeper:
         with queue.turn:
             number = queue.owed.number(segment.first - 1, segment.last)
 
-            def forget(position: Position) -> None:
+            def forget(position: Where) -> None:
                 position.skip(segment.first - 1, segment.last)
 
             queue.discard(forget, number, "lost")

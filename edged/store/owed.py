@@ -6,8 +6,8 @@ from typing import Protocol
 
 from edged.reading import Entry
 from edged.series import Choice
-from edged.store.position import Position
 from edged.store.segment import Segment
+from edged.store.split import Where
 
 
 class Log(Protocol):
@@ -23,7 +23,7 @@ class Owed:
 
     log: Log
     choice: Choice
-    position: Position
+    position: Where
 
     def __contains__(self, entry: Entry) -> bool:
         return self.choice.wants(entry.series) and self.position.owes(entry.series, entry.seq)
@@ -42,21 +42,17 @@ class Owed:
 
     def number(self, after: int, upto: int) -> int:
         """How many there are in that range; by the headers of segments: only those begun are unpacked."""
-        begun, owed, at = self.begun(), 0, max(after, self.position.lowest)
+        owed, at = 0, max(after, self.position.lowest)
         while at < upto and (segment := self.log.after(self.position.past(at))) and segment.first <= upto:
             if segment.last <= upto:
-                owed += self.of(segment, at, begun)
+                owed += self.of(segment, at)
             else:
                 owed += sum(1 for entry in segment.after(at) if entry.seq <= upto and entry in self)
             at = segment.last
         return owed
 
-    def begun(self) -> int:
-        """The number behind which nothing has been settled yet."""
-        return max([self.position.head, *self.position.behind.values()])
-
-    def of(self, segment: Segment, after: int, begun: int) -> int:
-        """How many readings of the segment behind `after`; all behind `begun` are owed, but for skips."""
-        if segment.first > max(begun, after) and not self.position.touched(segment.first, segment.last):
+    def of(self, segment: Segment, after: int) -> int:
+        """How many readings of the segment behind `after`."""
+        if segment.first > after and self.position.intact(segment.first, segment.last):
             return sum(number for series, number in segment.counts.items() if self.choice.wants(series))
         return sum(1 for entry in segment.after(after) if entry in self)

@@ -5,7 +5,7 @@ order within a series is kept.  So what is settled of a series is always all up 
 of exception: ranges that the destination never gets, since they came while it was disabled or full, or are gone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -64,6 +64,15 @@ class Position:
         """Whether ranges that are not owed reach into first..last."""
         return any(skip.upto >= first and skip.after < last for skip in self.skips)
 
+    def intact(self, first: int, last: int) -> bool:
+        """Whether all of first..last is still owed."""
+        return first > max([self.head, *self.behind.values()]) and not self.touched(first, last)
+
+    def forget(self, unwanted: Callable[[str], bool]) -> None:
+        """Nothing is owed of those series any more."""
+        for series in list(filter(unwanted, self.behind)):
+            del self.behind[series]
+
     def skip(self, after: int, upto: int, series: str = "") -> None:
         """Takes a range out."""
         last = next((index for index in reversed(range(len(self.skips))) if self.skips[index].series == series), None)
@@ -97,6 +106,10 @@ class Position:
             self.behind = {series: at for series, at in self.behind.items() if at > seq}
             self.head = seq
         self.tidy()
+
+    def unsee(self) -> None:
+        """Forgets what is known of the last readings of series that are behind."""
+        self.seen.clear()
 
     def tidy(self) -> None:
         """Forgets ranges that are behind what is settled anyway."""

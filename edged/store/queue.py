@@ -10,9 +10,10 @@ from edged.series import Choice
 from edged.store.owed import Owed
 from edged.store.position import Position
 from edged.store.segment import Segment
-from edged.store.taking import Batch, take_ahead, take_behind
+from edged.store.split import Split, Where, check, from_json, whole
+from edged.store.taking import Batch, take
 
-_MOST = 1 << 60  # of anything that is counted
+_AT_ITS_END = 2000  # readings that are looked through for where a backlog ends
 COUNTERS = ("delivered", "dead", "dropped", "merged", "lost")
 
 
@@ -61,13 +62,13 @@ class Queue:
         self.bounds = bounds
         self.choice = choice
         self.wake = threading.Event()
+        self.wake_at = 0  # how many readings must have come for it
         self.turn = threading.RLock()
         self.active = False  # a sender uses it
         self.full = False  # what comes is dropped
         self.over = False  # another object has taken its place
-        self.position = Position.from_json(kept)
-        for series in [series for series in self.position.behind if not choice.wants(series)]:
-            del self.position.behind[series]  # no longer mapped: nothing of it is owed
+        self.position = from_json(kept)
+        self.position.forget(lambda series: not choice.wants(series))  # what is no longer mapped
         self.began: int = kept["began"]  # the log's last number when the destination was new
         self.open: bool = kept["open"]  # it is configured, and what comes is its own
         self.again: int = kept["again"]  # dead letters that are in the queue again
@@ -83,7 +84,8 @@ class Queue:
         self._log = log
         self._taken: list[Entry] = []  # the last batch
         self._beside: set[int] = set()  # of the last batch what has had others put in front of it since
-        self._came = self._refused = 0  # readings that came, as far as they are queued or dropped; since the start
+        self.came = 0  # readings that came and are queued, since the start
+        self._refused = 0  # and those that are dropped
         self._fallen: dict[int, str] = {}  # of the last batch what was dropped since, and the counter that has it
         if Choice.from_json(kept["choice"]) != choice:
             self.queued, self.counted = self.again, self.position.lowest  # to be counted anew
@@ -117,6 +119,11 @@ class Queue:
         }
 
     @property
+    def backlog_ends(self) -> int:
+        """The sequence number up to which readings are of a backlog, which is taken beside what is new."""
+        return self.position.mark if isinstance(self.position, Split) else 0
+
+    @property
     def owed(self) -> Owed:
         """What is still to be delivered here of the log."""
         return Owed(self._log, self.choice, self.position)
@@ -132,8 +139,8 @@ class Queue:
         if self.open and not self.full:
             if wanted:
                 self.queued += 1
-                self._came += 1
-                if not self.wake.is_set():
+                self.came += 1
+                if self.came >= self.wake_at and not self.wake.is_set():
                     self.wake.set()
         else:
             self.position.skip(entry.seq - 1, entry.seq)
@@ -146,9 +153,8 @@ class Queue:
 
     def count(self) -> None:
         """Counts what has come since it counted last.  Not while readings arrive or are taken."""
-        begun = self.owed.begun()
         while (segment := self._log.after(self.counted)) is not None:
-            self.queued += self.owed.of(segment, self.counted, begun)
+            self.queued += self.owed.of(segment, self.counted)
             self.counted = segment.last
 
     def pending(self) -> Iterator[Entry]:
@@ -178,11 +184,11 @@ class Queue:
                     if batch.full():
                         break
                     batch.offer(entry)
-            take_behind(batch, self.owed, self._log)
-            take_ahead(batch, self.owed, self._log)
-            if self.position.skips:
-                with self._log.lock:  # what comes may be skipped
-                    self.position.tidy()
+            take(batch, self._log, self.choice, self.position)
+            with self._log.lock:  # what comes may be skipped
+                self.position.tidy()
+                if isinstance(self.position, Split) and self.position.lowest >= self.position.mark:
+                    self.position = self.position.live  # the backlog is worked off
             self._taken, self._fallen, self._beside = sorted(batch.entries), {}, set()
             return list(self._taken)
 
@@ -213,23 +219,49 @@ class Queue:
                 self.position.settle(entry.series, entry.seq)
             self._log.settled(entry.seq)
 
+    def begin_anew(self, before_ms: int) -> None:
+        """What is queued now becomes a backlog: what comes from now on is taken first.  Raises StoreUnusable.
+
+        Of the very last readings, those from the time `before_ms` on count as what comes.
+        """
+        with self.turn:
+            last = self.counted
+            mark = next((e.seq - 1 for e in self.owed.behind(last - _AT_ITS_END) if e.time_ms >= before_ms), last)
+            split = Split.at(mark, self._in_one())
+            with self._log.lock:
+                self.position = split
+                self._log.settled(0)
+
+    def _in_one(self) -> Position:
+        """The position, no longer split.  Called with the turn held.  Raises StoreUnusable."""
+        if isinstance(self.position, Position):
+            return self.position
+        live, mark = self.position.live, self.position.mark
+        series: set[str] = set(live.behind)
+        at = mark
+        while live.behind and (segment := self._log.after(at)) is not None and segment.first <= live.head:
+            series.update(segment.counts)
+            at = segment.last
+        return live.joined(self.position.backlog, mark, sorted(series))
+
     def join(self, earlier: "Queue", began: int) -> None:
         """Gets what another queue is owed up to number `began` of the log, and its counters.
 
         Of its own it keeps what is behind that.
         """
         with self.turn:
+            own, other = self._in_one(), earlier._in_one()
             before: set[str] = set()
-            behind = set(self.position.behind)
-            at = min(earlier.position.lowest, began)
-            while (segment := self._log.after(at)) is not None and segment.first <= max(began, self.position.head):
+            behind = set(own.behind)
+            at = min(other.lowest, began)
+            while (segment := self._log.after(at)) is not None and segment.first <= max(began, own.head):
                 (before if segment.first <= began else behind).update(segment.counts)
                 if segment.last > began:
                     behind.update(segment.counts)
                 at = segment.last
             with self._log.lock:
                 self._beside = {entry.seq for entry in self._taken if entry in self.owed}
-                self.position = self.position.joined(earlier.position, began, sorted(behind))
+                self.position = own.joined(other, began, sorted(behind))
                 for series in sorted(before):
                     if not earlier.choice.wants(series):
                         self.position.skip(0, began, series)
@@ -280,17 +312,17 @@ class Queue:
     def snapshot(self) -> Callable[[], None]:
         """What undoes all that is done to it from now on, but for what comes.  For one who holds the turn all along."""
         with self._log.lock:
-            kept, came, refused = self.to_json(), self._came, self._refused
+            kept, came, refused = self.to_json(), self.came, self._refused
             fallen, beside = dict(self._fallen), set(self._beside)
 
         def undo() -> None:
             with self._log.lock:
-                self.position = Position.from_json(kept)
+                self.position = from_json(kept)
                 if self.full or not self.open:
                     self.position.skip(kept["counted"], self.counted)
                 for name in (*COUNTERS, "again", "queued", "began"):
                     setattr(self, name, kept[name])
-                self.queued += self._came - came
+                self.queued += self.came - came
                 self.dropped += self._refused - refused
                 self._fallen, self._beside = fallen, beside
 
@@ -304,7 +336,7 @@ class Queue:
             self.discard(lambda position: position.skip(after, upto), number, "dropped")
             self.full = True
 
-    def discard(self, forget: Callable[[Position], None], number: int, counter: str) -> None:
+    def discard(self, forget: Callable[[Where], None], number: int, counter: str) -> None:
         """Takes `number` readings away by `forget`, and counts them; what is on its way may still arrive.
 
         Called with the turn held.
@@ -313,7 +345,7 @@ class Queue:
             owed = [entry for entry in self._taken if entry.seq not in self._fallen and entry in self.owed]
             forget(self.position)
             self._fallen.update((entry.seq, counter) for entry in owed if entry not in self.owed)
-            self.position.seen.clear()
+            self.position.unsee()
             self.position.tidy()
             self.queued -= number
             setattr(self, counter, getattr(self, counter) + number)
@@ -322,8 +354,6 @@ class Queue:
 
 def _check(kept: Any) -> None:
     """Raises ValueError, TypeError or KeyError for a state that cannot be one."""
-    skips = [number for after, upto, series in kept["skips"] for number in (after, upto) if isinstance(series, str)]
-    numbers = [kept[name] for name in (*COUNTERS, "head", "began", "again", "queued", "counted", "removed_h")]
-    for number in [*numbers, *kept["behind"].values(), *skips]:
-        if type(number) is not int or not 0 <= number < _MOST:
-            raise ValueError(f"{number!r:.50} in a place of numbers")
+    check(kept)
+    for name in (*COUNTERS, "began", "again", "queued", "counted", "removed_h"):
+        whole(kept[name])

@@ -12,7 +12,10 @@ from edged.outcome import Delivered, Outcome
 from edged.platforms import Item, Platform, Wire
 from edged.reading import Entry
 from edged.secret import Secret, public
+from edged.sending.choosing import Manner
 from edged.sending.mapping import Mapping
+from edged.sending.quota import Quota
+from edged.sending.rounds import phase_of
 from edged.sending.sender import Sender
 from edged.store.log import Log
 from edged.store.queue import Queue
@@ -67,13 +70,19 @@ class Line:
         self._settles: list[Callable[[], None]] = []
         mapping = Mapping(tuple((pattern, _readable(target)) for pattern, target in destination.mapping.rules))
         self.queue = run.log.open_queue(destination.name, mapping.choice, destination.bounds)
+        platform = _dry(destination.platform, self)(self._options)
         self._sender = Sender(
             cast(Queue, _Held(self.queue, self._settles)),
-            _dry(destination.platform, self)(self._options),
+            platform,
             mapping,
             Wire(destination.timeout, destination.common.ca_file, destination.common.proxy or ""),
-            destination.common.backoff,
-            destination.common.batch_size,
+            Manner(
+                batch_size=destination.common.batch_size,
+                every=destination.common.every,
+                phase=phase_of(destination.name),
+                live_first=destination.common.drain == "live-first",
+            ),
+            Quota(platform.limits.points_a_day, lambda: None, lambda points: None),
             monotonic=lambda: self._now,
             now_ms=run.now_ms,
         )

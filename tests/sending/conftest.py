@@ -14,6 +14,7 @@ from edged.platforms import Item, Limits, Platform, Wire
 from edged.reading import Entry, Reading
 from edged.secret import plain
 from edged.sending.backoff import Backoff
+from edged.sending.choosing import Manner
 from edged.sending.mapping import Mapping, Usual
 from edged.sending.sender import Sender
 from edged.simulation.platforms import StandIn, open_stand_in
@@ -151,10 +152,16 @@ def bench(tmp_path, clock):
     """Makes benches with a scripted platform: `bench(readings=.., target_interval=.., ...)`, the keys of Limits."""
     with ExitStack() as stack:
 
-        def make(backoff: Backoff = Backoff(), folder: str = "scripted", **limits: Any) -> Bench:  # noqa: B008 (frozen)
+        def make(
+            backoff: Backoff = Backoff(),  # noqa: B008 (frozen)
+            folder: str = "scripted",
+            manner: dict[str, Any] | None = None,
+            **limits: Any,
+        ) -> Bench:
             platform = Scripted(clock, Limits(**{"readings": 100} | limits))
             targets = Mapping((("*", Usual(str)),))  # each series is its own target
-            return open_bench(stack, tmp_path / folder, clock, platform, targets, backoff, Wire(1.0, None, ""))
+            wire = Wire(1.0, None, "")
+            return open_bench(stack, tmp_path / folder, clock, platform, targets, backoff, wire, **(manner or {}))
 
         yield make
 
@@ -221,13 +228,21 @@ def open_bench(
     mapping: Mapping,
     backoff: Backoff,
     wire: Wire,
-    batch_size: int | None = None,
+    **manner: Any,
 ) -> Bench:
     """A bench with a store of its own in the folder, closed with the stack."""
     log = Log(folder, 60.0, "test", clock.now_ms)
     stack.callback(log.stop)
     queue = log.open_queue("there", mapping.choice)
-    sender = Sender(queue, platform, mapping, wire, backoff, batch_size, clock.monotonic, clock.now_ms)
+    sender = Sender(
+        queue,
+        platform,
+        mapping,
+        wire,
+        Manner(backoff, **{"every": 0.0} | manner),
+        monotonic=clock.monotonic,
+        now_ms=clock.now_ms,
+    )
     stack.callback(lambda: sender._transport.close() if sender._transport else None)
     return Bench(log, clock, sender, platform)
 

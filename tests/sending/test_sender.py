@@ -54,17 +54,6 @@ def test_all_is_delivered_in_order_and_once(bench):
     assert NOW_MS < (it.sender.status.last_delivery_ms or 0) <= it.clock.now_ms()
 
 
-def test_a_request_that_is_not_full_waits_for_more_to_go_with_it(bench):
-    it = bench(readings=10)
-    it.put("a.x", 1)
-    it.step()
-    it.put("a.x", 2)
-    assert 0 < it.step() <= 1.0
-    it.put("a.x", *range(3, 12))  # full
-    assert it.step() == 0
-    assert [len(request.readings) for request in it.platform.requests] == [1, 10]
-
-
 FATE = st.sampled_from(
     [
         Transient("not now"),
@@ -260,10 +249,9 @@ def test_a_lost_answer_is_followed_by_the_very_same_request(bench):
 @pytest.mark.statement(6)
 def test_failures_in_a_row_are_spaced_by_growing_pauses(bench, monkeypatch):
     monkeypatch.setattr("random.random", lambda: 1.0)
-    it = bench(backoff=Backoff(first=1.0, max=20.0))
+    it = bench(backoff=_Full())
     it.put("a.x", 1)
     it.platform.answer = all_of(Transient("HTTP 503"))
-    it.sender._backoff = _Full()
     it.drive(until=1200.0)
     starts = [request.at for request in it.platform.requests]
     pauses = [round(later - earlier, 1) for earlier, later in pairwise(starts)]
@@ -568,7 +556,7 @@ def test_what_comes_late_for_a_second_that_was_sent_is_merged(bench):
 def run_real(it: Bench) -> None:
     """The sender's thread in real time, on the bench's parts."""
     it.sender._monotonic = time.monotonic
-    it.sender._started = it.sender._resume = 0.0
+    it.sender._resume = 0.0
     it.sender.start()
 
 
@@ -627,7 +615,9 @@ def test_batch_size_makes_requests_smaller_and_never_larger(bench, tmp_path, clo
         for size, expected in ((3, 3), (500, 100), (None, 100)):
             platform = Scripted(clock, Limits(100))
             mapping = Mapping((("*", Usual(str)),))
-            it = open_bench(stack, tmp_path / str(size), clock, platform, mapping, Backoff(), Wire(1, None, ""), size)
+            it = open_bench(
+                stack, tmp_path / str(size), clock, platform, mapping, Backoff(), Wire(1, None, ""), batch_size=size
+            )
             it.put("a.x", *range(120), step_ms=1)
             it.drive()
             assert max(len(request.readings) for request in platform.requests) == expected

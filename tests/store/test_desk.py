@@ -581,7 +581,7 @@ def test_a_long_queue_is_dropped_in_parts_between_which_others_go_on(tmp_path, m
     assert queue.dropped == sum(parts)
     assert queue.queued == 40 + len(parts) - queue.delivered - queue.dropped == len(list(queue.pending()))
     assert {entry.series for entry in queue.pending() if entry.seq <= 40} <= {"b.x", "c.x"}
-    assert len(queue.position.skips) <= 2  # however many parts there were
+    assert len(queue.position.to_json()["skips"]) <= 2  # however many parts there were
     assert other.queued == 40 + len(parts)
     log.flush()
     abandon(log)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edged.store.position import Position, Skip
+from edged.store.split import Where
 
 SERIES = ("a.x", "b.x", "c.x")
 LOG = 40  # readings in the log of a test
@@ -26,7 +27,7 @@ POSITIONS = st.builds(
 LOGS = st.lists(st.sampled_from(SERIES), min_size=LOG, max_size=LOG)
 
 
-def owed(position: Position, log: list[str]) -> set[int]:
+def owed(position: Where, log: list[str]) -> set[int]:
     """What the position says of each reading of the log; `log[0]` is the series of reading 1."""
     return {seq for seq, series in enumerate(log, 1) if position.owes(series, seq)}
 

@@ -74,10 +74,10 @@ def test_a_blocked_series_costs_one_number_and_holds_up_no_other(log):
         batch = queue.take(10, blocked={"bad.x"})
         assert [(entry.series, entry.value) for entry in batch] == [("good.x", number)]
         queue.settle(batch[0])
-    assert queue.position.behind == {"bad.x": 0}
+    assert queue.position.to_json()["behind"] == {"bad.x": 0}
     assert queue.position.seen == {"bad.x": 999}
     assert [entry.value for entry in settle_all(queue)] == list(range(500))
-    assert queue.position.behind == {}
+    assert queue.position.to_json()["behind"] == {}
 
 
 def test_a_laggard_far_behind_is_found_by_the_headers_alone(log, unpacked):
@@ -202,11 +202,11 @@ def test_a_series_that_is_no_longer_mapped_is_owed_no_more(tmp_path):
     log.put(readings("bad.x", "good.x"), 0)
     for entry in queue.take(10, blocked={"bad.x"}):
         queue.settle(entry)
-    assert queue.position.behind == {"bad.x": 0}
+    assert queue.position.to_json()["behind"] == {"bad.x": 0}
     log.stop()
     log = open_log(tmp_path)
     queue = log.open_queue("web", only("good.x"))
-    assert (queue.queued, queue.position.behind) == (0, {})
+    assert (queue.queued, queue.position.to_json()["behind"]) == (0, {})
     log.stop()
     assert (tmp_path / "store.db").stat().st_size < 20_000
 
