@@ -312,7 +312,7 @@ def online(folder: Path) -> tuple[Path, dict[str, StandIn]]:
     stand_ins["datacake"].admit({"token": "datacake-token", "device": DEVICE}, fields)
     lines.append(
         f'[destinations.databoom]\nplatform = "databoom"\nurl = "{stand_ins["databoom"].url}"\n'
-        'token = "databoom-token"\ndevice = "plant"\nseries = { "fast*.temperature" = true }\n'
+        'token = "databoom-token"\ndevice = "plant"\nevery = "5s"\nseries = { "fast*.temperature" = true }\n'
         f'[destinations.datacake]\nplatform = "datacake"\nurl = "{stand_ins["datacake"].url}"\n'
         f'token = "datacake-token"\ndevice = "{DEVICE}"\nseries = {{ "slow*.humidity" = true }}\n'
         f'[destinations.bbdata]\nplatform = "bbdata"\nurl = "{stand_ins["bbdata"].url}"\n[destinations.bbdata.series]'

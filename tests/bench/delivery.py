@@ -10,6 +10,7 @@ from tests.bench.plant import Daemon, Loop, Process, Server
 from tests.bench.table import Row
 
 FLUSH = "100ms"
+EVERY = 'every = "100ms"\n'
 
 
 def start(quick: bool) -> list[Row]:
@@ -21,7 +22,7 @@ def start(quick: bool) -> list[Row]:
 
 def _start(ours: bool) -> float:
     with plant.folder() as folder, Server(folder, "bbdata") as server:
-        config = plant.head(FLUSH) + plant.sensors(1) + plant.bbdata(server.url, 1)
+        config = plant.head(FLUSH) + plant.sensors(1) + plant.bbdata(server.url, 1, EVERY)
         began = time.monotonic()
         started: Process = Daemon(folder, config) if ours else Loop(folder, server, 1)
         with started:
@@ -33,8 +34,8 @@ def outage(quick: bool) -> list[Row]:
     """From the moment that the server is back until it has the first reading; the daemon has long been in back-off."""
     waits = []
     with plant.folder() as folder, Server(folder, "bbdata") as server:
-        backoff = 'backoff = { first = "0.1s", max = "1s" }\n'
-        config = plant.head(FLUSH) + plant.sensors(1) + plant.bbdata(server.url, 1, backoff)
+        keys = EVERY + 'backoff = { first = "0.1s", max = "1s" }\n'
+        config = plant.head(FLUSH) + plant.sensors(1) + plant.bbdata(server.url, 1, keys)
         with Daemon(folder, config):
             server.until(1)
             for turn in range(2 if quick else 7):
