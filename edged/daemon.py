@@ -1,7 +1,6 @@
 """The daemon: the only module that knows all parts.  It builds them from a config, starts, reloads and stops them."""
 
 import contextlib
-import copy
 import logging
 import threading
 import time
@@ -14,7 +13,7 @@ from edged.config.config import Config, Destination, Sensor
 from edged.drivers import Driver
 from edged.errors import StoreUnusable
 from edged.outcome import Outcome
-from edged.platforms import Platform, Wire
+from edged.platforms import Wire
 from edged.reading import Entry, Reading
 from edged.sampling.lane import Lane
 from edged.sampling.memory import Memory
@@ -212,28 +211,12 @@ class Daemon:
                 phase_of(board.serial(self.config.state_dir), name),
                 destination.common.drain == "live-first",
             ),
-            self._quota(destination, platform),
+            Quota.kept_in(self.store, name, platform.limits.points_a_day),
             self._unit,
             on_outcome=lambda entry, outcome: self._on_outcome(name, entry, outcome),
         )
         sender.start()
         self._destinations[name] = _DestinationPart(destination, sender)
-
-    def _quota(self, destination: Destination, platform: Platform) -> Quota:
-        """The points of a day that are left to it, as the store knows them."""
-        owner = f"destination:{destination.name}:points"
-
-        def recall() -> Any:
-            with contextlib.suppress(StoreUnusable):  # then readings go before points
-                return self.store.recall(owner)
-            return None
-
-        def keep(points: Any) -> None:
-            self.store.put([], 0, {owner: copy.deepcopy(points)})
-            with contextlib.suppress(StoreUnusable):  # as the store says itself
-                self.store.flush()
-
-        return Quota(platform.limits.points_a_day, recall, keep)
 
     def _unit(self, series: str) -> str:
         """The unit of a series, as its driver declares it."""

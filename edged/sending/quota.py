@@ -4,10 +4,14 @@ Counted over restarts: points are reserved in the store before they are spent, s
 costs a commit.  A death loses what was reserved and not spent; a clean end gives it back.
 """
 
+import contextlib
+import copy
 from collections.abc import Callable
 from typing import Any
 
+from edged.errors import StoreUnusable
 from edged.reading import utc
+from edged.store.log import Log
 
 DAY_MS = 86_400_000
 _AT_ONCE = 100  # reservations a day
@@ -24,6 +28,23 @@ class Quota:
         self._keep = keep
         self._reserved: dict[str, dict[str, int]] | None = None  # day -> route -> points
         self._spent: dict[str, dict[str, int]] = {}
+
+    @classmethod
+    def kept_in(cls, store: Log, destination: str, points_a_day: int) -> "Quota":
+        """One that the store remembers; where it cannot, readings go before points."""
+        owner = f"destination:{destination}:points"
+
+        def recall() -> Any:
+            with contextlib.suppress(StoreUnusable):
+                return store.recall(owner)
+            return None
+
+        def keep(points: Any) -> None:
+            store.put([], 0, {owner: copy.deepcopy(points)})
+            with contextlib.suppress(StoreUnusable):  # as the store says itself
+                store.flush()
+
+        return cls(points_a_day, recall, keep)
 
     def left(self, route: object, now_ms: int) -> int:
         """Points that are left of the day."""

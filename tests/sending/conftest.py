@@ -16,9 +16,11 @@ from edged.secret import plain
 from edged.sending.backoff import Backoff
 from edged.sending.choosing import Manner
 from edged.sending.mapping import Mapping, Usual
+from edged.sending.quota import Quota
 from edged.sending.sender import Sender
 from edged.simulation.platforms import StandIn, open_stand_in
 from edged.store.log import Log
+from tests.store import abandon
 from tests.transports.conftest import broker, tls
 
 __all__ = ["broker", "tls"]  # fixtures of another folder
@@ -171,6 +173,14 @@ class Rig(Bench):
     """A bench with a real platform, a real transport, and its stand-in or broker behind it."""
 
     stand_in: Any = None
+    again: Any = None  # makes a bench anew on what is on disk
+
+    def die_and_start(self) -> "Rig":
+        """As if the process had been killed after the last flush, and started at once."""
+        abandon(self.log)
+        self.stand_in.forgive()
+        made: Rig = self.again()
+        return made
 
     @property
     def violations(self) -> list[Any]:
@@ -196,6 +206,7 @@ def rig(tmp_path, clock):
             options: dict[str, Any] | None = None,
             backoff: Backoff = Backoff(first=1.0, max=10.0),  # noqa: B008 (frozen)
             timeout_s: float = 10.0,
+            manner: dict[str, Any] | None = None,
             **modes: Any,
         ) -> Rig:
             modes = {"now_ms": clock.now_ms, "monotonic": clock.monotonic} | modes
@@ -203,11 +214,15 @@ def rig(tmp_path, clock):
             kind = platforms.find(name)
             assert kind is not None
             keys = _identifiers(stand_in) | (options or {})
-            platform = kind(kind.Options(**keys))
             targets = Mapping(tuple((each, kind.Series(**target)) for each, target in series.items()))
             wire = Wire(timeout_s, None, "")
-            made = open_bench(stack, tmp_path / name, clock, platform, targets, backoff, wire)
-            return Rig(made.log, clock, made.sender, platform, stand_in=stand_in)
+
+            def open_it() -> Rig:
+                platform = kind(kind.Options(**keys))
+                made = open_bench(stack, tmp_path / name, clock, platform, targets, backoff, wire, **(manner or {}))
+                return Rig(made.log, clock, made.sender, platform, stand_in=stand_in, again=open_it)
+
+            return open_it()
 
         yield make
 
@@ -240,6 +255,7 @@ def open_bench(
         mapping,
         wire,
         Manner(backoff, **{"every": 0.0} | manner),
+        Quota.kept_in(log, "there", platform.limits.points_a_day),
         monotonic=clock.monotonic,
         now_ms=clock.now_ms,
     )
