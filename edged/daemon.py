@@ -123,10 +123,8 @@ class Daemon:
     def stop(self) -> None:
         """Stops sampling, then the senders, then flushes: within 5 s, whatever hangs."""
         self.stop_sampling()
-        try:
+        with contextlib.suppress(StoreUnusable):  # said when it is known what that costs
             self.store.flush()  # first of all: whatever hangs behind this, nothing is lost
-        except StoreUnusable:
-            log.error("what is in memory only is lost, unless it is delivered in the few seconds that are left")
         stop_all(self.senders.values(), _REQUEST_S)
         with contextlib.suppress(StoreUnusable):
             self.store.stop()

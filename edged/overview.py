@@ -117,6 +117,7 @@ def _destination(sender: Sender, now_ms: int) -> JSON:
         oldest_ms = queue.oldest_ms()
     return {
         "state": state.state,
+        "until": None if (until_ms := state.until_ms) is None else iso(until_ms),
         "queued": queue.queued,
         "oldest": None if oldest_ms is None else iso(oldest_ms),
         "delivered": queue.delivered,

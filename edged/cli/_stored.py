@@ -1,11 +1,12 @@
 """The store's queues as the commands reach them: through the daemon that runs, else by the store's files."""
 
 import contextlib
+import logging
 import math
 import os
 import pwd
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,7 @@ def answers(config: Config, request: dict[str, Any], on_progress: OnProgress) ->
 def _from_files(
     config: Config, request: dict[str, Any], on_progress: OnProgress, why: NotRunning
 ) -> Generator[Any, None, Any]:
-    from edged.monitoring.queues import actions, unknown  # with all of the store, which a running daemon has loaded
-    from edged.store.log import Log
+    from edged.monitoring.queues import unknown  # with all of the store, which a running daemon has loaded
 
     if not _there(config.state_dir):
         name = request.get("destination")
@@ -45,36 +45,56 @@ def _from_files(
             return 0
         print(f"edged: there is no store at {config.state_dir} yet", file=sys.stderr)
         return {}
+    with _opened(config, why) as log:
+        return (yield from _answers(log, config, request, on_progress))
+
+
+@contextlib.contextmanager
+def _opened(config: Config, why: NotRunning) -> Iterator["Log"]:
+    """The store, as nobody else uses it."""
+    from edged.store import trouble
+    from edged.store.log import Log
+
+    told = logging.getLogger(trouble.__name__)
+    # Who only looks is not concerned by a store that cannot be written; who would write it is told by the answer.
+    told.disabled = True
     try:
         # Nothing goes but what is named: to keep the bounds is for the daemon, which knows those of each.
         log = Log(
             config.state_dir, config.daemon.flush_interval, board.boot_id(), keep_removed_s=math.inf, bounded=False
         )
+        try:
+            yield log
+        finally:
+            with contextlib.suppress(*([StoreUnusable] if log.trouble else [])):
+                log.stop()
     except StoreHeld as error:
         raise EdgedError(f"{error}; it does not answer: {why}") from None
-    try:
-        if log.trouble and not (request["do"] in _LOOKS and log.disk.readable):
-            raise EdgedError(log.trouble)
-        for name, destination in config.destinations.items():
-            log.keep_queue(name, destination.mapping.choice, destination.bounds)
-        if request["do"] == "queue-adopt":
-            _know(log, config, request["destination"], request["new"])
-        answer = actions(log)[request["do"]](request)
-        if not isinstance(answer, Generator):
-            return answer
-        while True:
-            try:
-                each = next(answer)
-            except StopIteration as stop:
-                return stop.value
-            if "item" in each:
-                yield each["item"]
-            else:
-                on_progress(*each["progress"])
     finally:
-        known = [StoreUnusable] if log.trouble else []  # that it cannot be written, which matters to no look
-        with contextlib.suppress(*known):
-            log.stop()
+        told.disabled = False
+
+
+def _answers(log: "Log", config: Config, request: dict[str, Any], on_progress: OnProgress) -> Generator[Any, None, Any]:
+    from edged.monitoring.queues import actions
+
+    if log.trouble and not (request["do"] in _LOOKS and log.disk.readable):
+        raise EdgedError(log.trouble)
+    for name, destination in config.destinations.items():
+        log.keep_queue(name, destination.mapping.choice, destination.bounds)
+    if request["do"] == "queue-adopt":
+        _know(log, config, request["destination"], request["new"])
+    answer = actions(log)[request["do"]](request)
+    if not isinstance(answer, Generator):
+        return answer
+    while True:
+        try:
+            each = next(answer)
+        except StopIteration as stop:
+            return stop.value
+        if "item" in each:
+            yield each["item"]
+        else:
+            on_progress(*each["progress"])
 
 
 def _know(log: "Log", config: Config, old: str, new: str) -> None:

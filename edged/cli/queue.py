@@ -157,6 +157,11 @@ def _adopt(config: Config, options: argparse.Namespace, request: dict[str, Any])
     if new not in config.destinations:
         return fail(f"there is no destination {new} in the config; there are: {', '.join(config.destinations)}")
     answer = _result(config, request | {"do": "queue-adopt", "new": new, "yes": bool(options.yes)}, "moving")
+    if "untaken" not in answer:
+        return fail(
+            f"the running daemon is older than this command, and did not ask: {counted(answer['moved'], 'reading')} of"
+            f" {old} {_are(answer['moved'])} queued for {new}, {answer['dropped']} dropped; restart it"
+        )
     untaken = answer["untaken"]
     number = sum(untaken.values())
     if untaken and not options.yes:

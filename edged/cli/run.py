@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from edged import overview
-from edged.cli import DONE, FAILED
+from edged.cli import DONE, counted
 from edged.cli._signals import catch
 from edged.config.config import Config
 from edged.config.reader import find, read, require
@@ -16,6 +16,7 @@ from edged.daemon import Daemon
 from edged.monitoring import queues
 from edged.monitoring.control import Server
 from edged.monitoring.log import set_up
+from edged.store.log import Log
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,20 @@ def _run(config: Config, path: Path) -> int:
             _reload(daemon, new)
     control.stop()
     daemon.stop()
-    return FAILED if daemon.store.trouble else DONE
+    if daemon.store.trouble:
+        log.error("%s", _lost(daemon.store))
+    return DONE  # it was told to end, and has
+
+
+def _lost(store: Log) -> str:
+    """What a store that cannot be written takes with it."""
+    lacking = store.registry.lacking(behind=store.reader.in_memory())
+    readings = ", ".join(f"{counted(number, 'reading')} for {name}" for name, number in lacking.items())
+    are = "is" if sum(lacking.values()) < 2 else "are"
+    return (
+        f"the store could not be written: {readings or 'no reading'} {are} lost; what was delivered in that time may be"
+        f" sent again ({store.trouble})"
+    )
 
 
 def _reload(daemon: Daemon, new: Config) -> None:

@@ -18,6 +18,8 @@ JSON = dict[str, Any]
 
 _WATCH_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"  # a terminal, before the next picture
+_RARE = ("dead", "dropped", "merged", "lost")  # shown where there are any
+_STUCK = ("backing-off", "parked")
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     once.add_argument(
         "--check",
         action="store_true",
-        help="for monitors: one line, and status 1 where a series is stale, or a destination or a series of it parked",
+        help="for monitors: one line, and status 1 where a series is stale, a destination or a series of it is parked,"
+        " or the store cannot be written",
     )
 
 
@@ -50,8 +53,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def problems(status: JSON) -> list[str]:
-    """What a monitor is to be told of: each stale series, parked destination, and parked series."""
-    found = []
+    """What a monitor is to be told of: a store that cannot be written, stale series, parked destinations and series."""
+    trouble = status["store"]["trouble"]
+    found = [f"store: {trouble}"] if trouble else []
     for name, sensor in status["sensors"].items():
         stale = [f"{name}.{quantity}" for quantity, each in sensor["quantities"].items() if each["stale"]]
         found += [f"stale: {series}" for series in stale or ([name] if sensor["stale"] else [])]
@@ -91,42 +95,63 @@ def _tables(status: JSON, now: datetime) -> Iterator[Any]:
         f"{status['name']}: edged {status['version']}, up {duration(status['uptime_s'])}, "
         f"clock {known if clock['synchronised'] else 'not synchronised'}"
     )
-    trouble = f"; {store['trouble']}" if store["trouble"] else ""
-    yield f"store: {store['bytes'] / 1e6:.1f} MB, {store['commits']} commits{trouble}"
+    yield f"store: {store['bytes'] / 1e6:.1f} MB, {store['commits']} commits"
+    if store["trouble"]:
+        yield f"THE STORE CANNOT BE WRITTEN, what is new is in memory only: {store['trouble']}"
     if status["sensors"]:
         yield ""
         yield _sensors(status["sensors"])
+        yield from (f"{name}: {each['error']}" for name, each in status["sensors"].items() if each["error"])
     if status["destinations"]:
         yield ""
         yield _destinations(status["destinations"], now)
+        for name, each in status["destinations"].items():
+            yield from (f"{name}: {remark}" for remark in _remarks(name, each))
 
 
 def _sensors(sensors: JSON) -> Any:
-    result = table("state", "sensor", "quantity", "value", "unit", "age", "error")
+    result = table("state", "sensor", "quantity", "value", "unit", "age")
     for name, sensor in sensors.items():
-        state, error = "ok" if sensor["ok"] else "failing", sensor["error"] or ""
+        state = "stale" if sensor["stale"] else "ok" if sensor["ok"] else "failing"
         for quantity, each in sensor["quantities"].items():
-            age = duration(each["age_s"])
-            now = "stale" if each["stale"] else state
-            result.add_row(now, name, quantity, shown(each["value"]), each["unit"], age, error)
-            error = ""  # said once
+            now = "stale" if each["stale"] else "ok" if sensor["ok"] else "failing"
+            result.add_row(now, name, quantity, shown(each["value"]), each["unit"], duration(each["age_s"]))
         if not sensor["quantities"]:
-            result.add_row("stale" if sensor["stale"] else state, name, "", "", "", "", error or "nothing read yet")
+            result.add_row(state, name, "nothing read yet", "", "", "")
     return result
 
 
 def _destinations(destinations: JSON, now: datetime) -> Any:
-    columns = ("queued", "oldest", "per min", "delivered", "dead", "dropped", "merged", "lost", "last delivery")
-    result = table("state", "destination", *columns, "last error")
+    rare = [name for name in _RARE if any(each[name] for each in destinations.values())]
+    columns = ("next try", "queued", "oldest", "delivered", "per min", *rare, "last delivery")
+    result = table("state", "destination", *columns)
+    for column in result.columns[:2]:
+        column.no_wrap = True  # on a narrow terminal, the others are
     for name, each in destinations.items():
         cells = {column: str(each.get(column, "")) for column in columns}
+        cells["next try"] = _until(each.get("until"), now)
         cells["oldest"] = _age(each["oldest"], now)
         cells["per min"] = f"{each['rate'] * 60:.0f}"
         cells["last delivery"] = _age(each["last_delivery"], now, " ago")
-        result.add_row(each["state"], name, *cells.values(), each["last_error"] or "")
-        for series, reason in each["parked"].items():
-            result.add_row("parked", f"  {series}", *[""] * len(columns), reason)
+        result.add_row(each["state"], name, *cells.values())
     return result
+
+
+def _remarks(name: str, destination: JSON) -> Iterator[str]:
+    """What is wrong with a destination, and where to look."""
+    parked: dict[str, list[str]] = {}
+    for series, reason in destination["parked"].items():
+        parked.setdefault(reason, []).append(series)
+    if (error := destination["last_error"]) and error not in parked:
+        yield error if destination["state"] in _STUCK else f"last error: {error}"
+    for reason, series in parked.items():
+        yield f"{', '.join(series)} {'is' if len(series) == 1 else 'are'} parked: {reason}"
+    if dead := destination["dead"]:
+        yield f"{counted(dead, 'reading')} refused for good: edged queue {name} list --dead"
+
+
+def _until(time: str | None, now: datetime) -> str:
+    return "" if time is None else f"in {duration((datetime.fromisoformat(time) - now).total_seconds())}"
 
 
 def _age(time: str | None, now: datetime, after: str = "") -> str:
@@ -134,14 +159,10 @@ def _age(time: str | None, now: datetime, after: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time for people: two units at most."""
+    """A span of time for people, with two digits at least."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole // 60 % 60} min"
-    return f"{whole // 86400} d {whole // 3600 % 24} h"
+    for unit, long, enough in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < enough:
+            return f"{int(seconds // long)} {unit}"
+    return f"{int(seconds // 86400)} d"

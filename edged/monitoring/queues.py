@@ -146,7 +146,7 @@ def _adopt(log: Log, request: dict[str, Any]) -> Generator[Answer, None, dict[st
     if untaken and not request.get("yes"):
         return {"moved": 0, "dropped": 0, "untaken": untaken}
     queued = queue.queued
-    moved = desk.adopt(log, queue.name, new)
+    moved = desk.adopt(log, queue.name, new, None if taker is None else taker.choice)
     return {"moved": moved, "dropped": queued - moved, "untaken": untaken}
 
 

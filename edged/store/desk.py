@@ -10,12 +10,13 @@ from itertools import islice, takewhile
 
 from edged.errors import EdgedError
 from edged.reading import Entry
-from edged.series import matches
+from edged.series import Choice, matches
 from edged.store.files import Changes
 from edged.store.letters import AGAIN, DeadLetter
 from edged.store.log import Log
-from edged.store.position import Position, Skip
+from edged.store.position import Skip
 from edged.store.queue import Queue
+from edged.store.split import Where
 
 _PART = 20_000  # readings that are looked through at once
 
@@ -51,7 +52,7 @@ def dropping(log: Log, name: str, series: str | None = None, before_ms: int | No
             part = list(islice(takewhile(lambda entry: entry.seq <= last, queue.owed.behind(at)), _PART))
             ranges, number = _ranges(part, chosen, begun)
 
-            def forget(position: Position, ranges: list[Skip] = ranges) -> None:
+            def forget(position: Where, ranges: list[Skip] = ranges) -> None:
                 for after, upto, of in ranges:
                     position.skip(after, upto, of)
 
@@ -100,12 +101,14 @@ def drop_dead(log: Log, name: str, series: str | None = None, before_ms: int | N
     return len(chosen)
 
 
-def adopt(log: Log, old: str, new: str) -> int:
+def adopt(log: Log, old: str, new: str, choice: Choice | None = None) -> int:
     """Gives the queue of a destination that left the config to another one.  Raises EdgedError.
 
-    What the new one does not take is dropped, counted.
+    What the new one does not take is dropped, counted.  `choice`: what it took when a person was asked about that.
     """
     with _at(log, new) as queue, _at(log, old) as earlier:
+        if choice not in (None, queue.choice):
+            raise EdgedError(f"nothing was moved: a reload has just changed what {new} takes; try again")
         if old == new or not earlier.removed:
             raise EdgedError(f"{old} is in the config; only the queue of a destination that left it can be adopted")
         before = queue.queued

@@ -3,7 +3,6 @@
 Where they can be neither, the store lives in memory until they can: the start, the sensors and the senders go on.
 """
 
-import contextlib
 import logging
 import sqlite3
 import threading
@@ -12,16 +11,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edged.errors import StoreUnusable
+from edged.errors import StoreHeld, StoreUnusable
 from edged.store import rescue
-from edged.store.files import Changes, Files, Lock, is_damage, is_full, size
+from edged.store.damage import Damage
+from edged.store.files import Changes, Files, is_damage, is_full, size
 from edged.store.frozen import Frozen
 from edged.store.letters import DeadLetter
-from edged.store.place import explain, mountinfo, volatile
+from edged.store.lock import Lock
+from edged.store.place import mountinfo, volatile
 from edged.store.room import Room
 from edged.store.salvage import open_files, salvage
 from edged.store.segment import DamagedSegment, Segment
 from edged.store.tables import FILE
+from edged.store.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -36,27 +38,22 @@ class Disk:
         """Opens the store in `folder`, or makes it.  Raises StoreHeld; whatever else is wrong is `trouble`."""
         self.folder = folder
         self.lock = threading.RLock()
-        self.trouble = ""  # why nothing can be written, and what to do
         self.room = Room(folder)
         self.recount = False  # readings were lost, and it has to be counted whose
         self.torn = False  # states may be lost
+        self._trouble = Trouble(folder)
         self._files: Files | None = None
         self._frozen: Frozen | None = None
         self._unreadable = False  # not even that, or not all of it, and it has been said
         self._hold: Lock | None = None
-        self._damaged: set[int] = set()  # keys of segments that cannot be read, and are to be set aside
-        self._damaged_letters: set[int] = set()  # to be deleted
-        self._suspected: sqlite3.Error | None = None  # damage that was met
+        self._damage = Damage(folder)
         self._reopened = False
-        self._said = False  # that there is trouble
         self._next_try = 0.0
         self._next_salvage = 0.0
-        self._noted = False
         try:
             self._open()
         except (OSError, sqlite3.Error) as error:
-            self._cannot(error)
-            self._freeze()
+            self._fails(error)
         if why := volatile(folder.resolve(), mountinfo()):
             log.warning("%s: what is queued does not outlive a reboot; name another state_dir", why)
 
@@ -64,14 +61,13 @@ class Disk:
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         if self._hold and not self._hold.is_in(self.folder):  # it is another disk
             self._hold.release()
-            self._hold, self._noted = None, False
+            self._hold = None
         self._hold = self._hold or Lock(self.folder)
         opened = open_files(self.folder, self._hold)
         try:
             opened.files.connection.execute("BEGIN IMMEDIATE")
             opened.files.connection.rollback()
             self._hold.opened()
-            self._noted = False
             opened.files.start_afresh()
         except sqlite3.Error:
             opened.files.close()
@@ -81,8 +77,13 @@ class Disk:
         self.torn |= opened.damaged
         self.keep_room()
 
+    def _fails(self, error: Exception) -> None:
+        """Nothing can be written; what cannot be opened is read without."""
+        self._trouble.met(error, _AGAIN_S)
+        if self._files is None:
+            self._freeze()
+
     def _freeze(self) -> None:
-        """What cannot be opened is read without."""
         try:
             self._frozen = Frozen(self.folder)
             failure = self._frozen.failure
@@ -93,6 +94,11 @@ class Disk:
                 what = "cannot be read whole" if self._frozen else "cannot be read either"
                 log.error("%s %s: %s", self.folder, what, failure)
             self._unreadable = True
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written, and what to do; empty where all is well."""
+        return self._trouble.why
 
     @property
     def readable(self) -> bool:
@@ -126,14 +132,11 @@ class Disk:
             files = self._usable()
             while True:
                 try:
-                    with self._met():
+                    with self._damage.met():
                         return files.log.after(seq)
                 except DamagedSegment as error:
                     seq = files.log.cursor
-                    if seq not in self._damaged:
-                        self._damaged.add(seq)
-                        self.recount = True
-                        log.error("a segment of the store is damaged and set aside: %s", error, extra={"segment": seq})
+                    self.recount |= self._damage.of_segment(seq, error)
 
     def key_after(self, seq: int) -> int | None:
         """The last sequence number of the segment that holds the first reading behind `seq`."""
@@ -152,7 +155,7 @@ class Disk:
             return
         last = 0
         while True:
-            with self.lock, self._met():
+            with self.lock, self._damage.met():
                 page = self._usable().letters.of(destination, last, retry=retry)
             yield from (letter for letter in page if self._is_whole(letter))
             if not page:
@@ -161,22 +164,9 @@ class Disk:
 
     def _is_whole(self, letter: DeadLetter) -> bool:
         with self.lock:
-            whole = letter.is_whole()
-            if not whole and letter.id not in self._damaged_letters:
-                self._damaged_letters.add(letter.id)
-                self.recount = True
-                log.error("%s: a dead letter is damaged, and deleted: number %d", letter.destination, letter.id)
+            if not (whole := letter.is_whole()):
+                self.recount |= self._damage.of_letter(letter)
         return whole
-
-    @contextlib.contextmanager
-    def _met(self) -> Iterator[None]:
-        """Damage that is met is mended by the next flush.  Raises StoreUnusable instead of sqlite3.Error."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            if is_damage(error):
-                self._suspected = error
-            raise StoreUnusable(f"{self.folder}: {error}") from error
 
     def size(self) -> int:
         """Bytes on disk of all of the store's files."""
@@ -193,17 +183,16 @@ class Disk:
         """All of it or nothing.  Raises StoreUnusable, sqlite3.Error, OSError; `recover` says what to do then."""
         with self.lock:
             files = self._usable()
-            damaged, letters = set(self._damaged), set(self._damaged_letters)
+            segments, letters = set(self._damage.segments), set(self._damage.letters)
             changes.settled_letters += letters
-            files.commit(changes, damaged)
-            self._damaged -= damaged
-            self._damaged_letters -= letters
+            files.commit(changes, segments)
+            self._damage.segments -= segments
+            self._damage.letters -= letters
             self.room.sufficed()
             self._next_salvage = 0.0
-            if not self._noted and self._hold:
+            if self._hold:
                 self._hold.written()
-                self._noted = True
-            self._well()
+            self._trouble.over()
             try:
                 files.shrink(full=self.room.cap is not None)
             except sqlite3.Error as error:
@@ -215,9 +204,9 @@ class Disk:
         Raises StoreUnusable; sqlite3.Error where damage was met.
         """
         with self.lock:
-            if self._suspected is not None:
-                error, self._suspected = self._suspected, None
-                raise error
+            suspected, self._damage.suspected = self._damage.suspected, None
+            if suspected is not None:
+                raise suspected
             if self._files is not None and not self.trouble:
                 if not self._files.in_place():
                     self._write_anew(self._files)
@@ -233,12 +222,10 @@ class Disk:
             try:
                 self._open()
                 self._usable().touch()
-            except (OSError, sqlite3.Error) as error:
-                self._cannot(error)
-                if self._files is None:
-                    self._freeze()
+            except (OSError, sqlite3.Error, StoreHeld) as error:
+                self._fails(error)
                 raise StoreUnusable(self.trouble) from error
-            self.trouble = ""  # that it is over is said with the next commit
+            self._trouble.why = ""  # that it is over is said with the next commit
             return True
 
     def _write_anew(self, files: Files) -> None:
@@ -255,28 +242,21 @@ class Disk:
         try:
             rescue.make_way(self.folder)
             self._open()
-        except (OSError, sqlite3.Error) as error:
-            self._cannot(error)
-            self._freeze()
+        except (OSError, sqlite3.Error, StoreHeld) as error:
+            self._fails(error)
             raise StoreUnusable(self.trouble) from error
 
     def refuse(self, error: StoreUnusable) -> None:
         """What is there cannot be used yet; where it is damaged, the next flush mends it."""
         with self.lock:
-            if self._suspected is None and self._files:
+            if self._damage.suspected is None and self._files:
                 self._files.close()
                 self._files = None
-                self._cannot(error)
+                self._trouble.met(error, _AGAIN_S)
 
     def try_at_once(self) -> None:
         """The next try does not wait: it is the last one."""
         self._next_try = 0.0
-
-    def _well(self) -> None:
-        self.trouble = ""
-        if self._said:
-            log.error("the store can be written again")
-            self._said = False
 
     def keep_room(self) -> None:
         """Keeps a reserve for days when the disk is full."""
@@ -299,28 +279,15 @@ class Disk:
                         return True
                 elif is_damage(error) and time.monotonic() >= self._next_salvage:
                     self._files.close()
-                    self._files = self._suspected = None
+                    self._files = self._damage.suspected = None
                     self.recount = self._reopened = True
                     self._files = salvage(self.folder, error)
                     self._next_salvage = time.monotonic() + _SALVAGE_AGAIN_S
                     return True
             except (OSError, sqlite3.Error) as another:
                 error = another
-            self._cannot(error)
-            if self._files is None:
-                self._freeze()
+            self._fails(error)
             return False
-
-    def _cannot(self, error: Exception) -> None:
-        why = explain(self.folder, error)
-        if not self._said:
-            log.error(
-                "the store cannot be written: %s.  Readings are kept in memory and sent from there;"
-                " tried again every %g s",
-                why,
-                _AGAIN_S,
-            )
-        self.trouble, self._said = why, True
 
     def close(self, *, clean: bool) -> None:
         """Lets go of the files; `clean`: all is written."""

@@ -2,8 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
-import logging
 import os
 import sqlite3
 from collections.abc import Iterable
@@ -11,18 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edged.errors import EdgedError, StoreHeld
+from edged.errors import EdgedError
 from edged.store.letters import DeadLetter, DeadLetterTable
 from edged.store.migration import migrate
 from edged.store.place import give_to_owner
 from edged.store.segment import Segment
 from edged.store.tables import DESTINATION, FILE, LogTable, StateTable, connect
 
-log = logging.getLogger(__name__)
-
 VERSION = 1
 APPLICATION = 0x45444753  # "EDGS", as file(1) may show it
-LOCK = "lock"
 _TABLES = {"queue_log", "dict_state", "dead_letters"}
 
 # A file that has so much to give back is made anew, where that is little work: the second, on a disk that is full.
@@ -193,54 +188,3 @@ def size(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 total += path.lstat().st_blocks * 512
     return total
-
-
-class Lock:
-    """The hold on a state directory.  What it says tells the next start how the last one ended."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises StoreHeld, OSError."""
-        self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with contextlib.closing(os.fdopen(self._file)) as file:
-                owner = file.readline().strip() or "unknown"
-            raise StoreHeld(f"{folder}: another edged (process {owner}) holds this store; stop it first") from None
-        give_to_owner(folder / LOCK)
-        said = os.pread(self._file, 100, 0)
-        self.torn = b"written" in said  # the last one wrote, and came to no clean end
-        self.used = self.torn or b"used" in said  # a store was here
-        self._say(f"{os.getpid()}\n" + self._state())  # all the same until it is known what the last one left
-
-    def _state(self) -> str:
-        return "written\n" if self.torn else "used\n" * self.used
-
-    def is_in(self, folder: Path) -> bool:
-        """Whether it holds the folder that is there now."""
-        try:
-            return os.path.samestat(os.fstat(self._file), (folder / LOCK).stat())
-        except OSError:
-            return False
-
-    def opened(self) -> None:
-        """Notes that what the last one left is known, and is about to be in the database itself."""
-        self.torn = False
-        self._say(f"{os.getpid()}\n" + self._state())
-
-    def written(self) -> None:
-        """Notes that something was committed: from now on the write-ahead log is part of the store."""
-        self._say(f"{os.getpid()}\nwritten\n")
-
-    def clean(self) -> None:
-        """Notes a clean end."""
-        self._say("used\n")
-
-    def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # a full disk
-            os.pwrite(self._file, text.encode(), 0)  # first, so that at no moment it says nothing
-            os.ftruncate(self._file, len(text))
-
-    def release(self) -> None:
-        """Lets the next one in."""
-        os.close(self._file)

@@ -28,7 +28,7 @@ def migrate(connection: sqlite3.Connection, states: StateTable) -> None:
 
 def _state(kept: dict[str, Any]) -> dict[str, Any]:
     """The state of a queue.  Raises TypeError where it is none."""
-    counters = dict.fromkeys((*COUNTERS, "again", "removed_h"), 0)
+    counters = dict.fromkeys((*COUNTERS, "again", "removed_s"), 0)
     rules = re.findall(r"([+-])(.+?)(?= [+-]|$)", kept.get("mapping", ""))
     choice = [[pattern, sign == "+"] for sign, pattern in rules]
     new = {"skips": [], "choice": choice, "open": True, "removed": False, "began": 0}

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from edged.errors import StoreHeld
+
 _MEMORY = ("tmpfs", "ramfs")
 
 
@@ -60,15 +62,20 @@ def _of(path: Path, there: list[Mount]) -> Mount:
 
 def explain(folder: Path, error: Exception) -> str:
     """What keeps the store from being written, in a line that says what to do."""
+    if isinstance(error, StoreHeld):
+        return str(error)
     if foreign := _foreign(folder):
         path, owner = foreign
-        me = _name(os.geteuid())
-        return f"{path} belongs to {_name(owner)} and cannot be written by {me}; sudo chown -R {me}: {folder}"
+        me, other = name_of(os.geteuid()), name_of(owner)
+        mine = f"sudo chown -R {me}: {folder}"
+        # No daemon of theirs holds it now, but one may be started again.
+        advice = f"run edged as {other}, or if {other} does so no more: {mine}" if path == folder else mine
+        return f"{path} belongs to {other} and cannot be written by {me}; {advice}"
     if getattr(error, "errno", None) == errno.EROFS or _read_only(folder):
         advice = f"; or add ReadWritePaths={folder} to the unit" if "INVOCATION_ID" in os.environ else ""
         return f"the file system of {folder} is read-only: {error}; look at the disk (dmesg){advice}"
     if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
-        return f"{folder} cannot be made or opened by {_name(os.geteuid())}: {error}; see state_dir in the config"
+        return f"{folder} cannot be made or opened by {name_of(os.geteuid())}: {error}; see state_dir in the config"
     return f"{folder}: {error}"
 
 
@@ -99,7 +106,8 @@ def _read_only(folder: Path) -> bool:
         return False
 
 
-def _name(uid: int) -> str:
+def name_of(uid: int) -> str:
+    """A user's name; his number where he has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 from edged.reading import Entry
 from edged.series import Choice
+from edged.store.joining import in_one, joined
 from edged.store.owed import Owed
 from edged.store.position import Position
 from edged.store.segment import Segment
@@ -73,7 +74,7 @@ class Queue:
         self.open: bool = kept["open"]  # it is configured, and what comes is its own
         self.again: int = kept["again"]  # dead letters that are in the queue again
         self.removed: bool = kept["removed"]  # it left the config ...
-        self.removed_s: float = kept["removed_h"] * 3600.0  # ... so long ago, in time that a daemon ran
+        self.removed_s: float = float(kept["removed_s"])  # ... so long ago, in time that a daemon ran
         self.delivered: int = kept["delivered"]
         self.dead: int = kept["dead"]
         self.dropped: int = kept["dropped"]
@@ -93,7 +94,7 @@ class Queue:
     @staticmethod
     def new(choice: Choice, last: int) -> dict[str, Any]:
         """What there is to keep of a new one, which gets what comes behind the log's `last` number."""
-        counters = dict.fromkeys((*COUNTERS, "queued", "again", "removed_h"), 0)
+        counters = dict.fromkeys((*COUNTERS, "queued", "again", "removed_s"), 0)
         position = Position(last).to_json()
         flags = {"open": True, "removed": False}
         marks = {"counted": last, "began": last}
@@ -107,7 +108,7 @@ class Queue:
             "open": self.open,
             "began": self.began,
             "removed": self.removed,
-            "removed_h": int(self.removed_s // 3600),
+            "removed_s": int(self.removed_s),
             "queued": self.queued,
             "again": self.again,
             "counted": self.counted,
@@ -227,22 +228,10 @@ class Queue:
         with self.turn:
             last = self.counted
             mark = next((e.seq - 1 for e in self.owed.behind(last - _AT_ITS_END) if e.time_ms >= before_ms), last)
-            split = Split.at(mark, self._in_one())
+            split = Split.at(mark, in_one(self._log, self.position))
             with self._log.lock:
                 self.position = split
                 self._log.settled(0)
-
-    def _in_one(self) -> Position:
-        """The position, no longer split.  Called with the turn held.  Raises StoreUnusable."""
-        if isinstance(self.position, Position):
-            return self.position
-        live, mark = self.position.live, self.position.mark
-        series: set[str] = set(live.behind)
-        at = mark
-        while live.behind and (segment := self._log.after(at)) is not None and segment.first <= live.head:
-            series.update(segment.counts)
-            at = segment.last
-        return live.joined(self.position.backlog, mark, sorted(series))
 
     def join(self, earlier: "Queue", began: int) -> None:
         """Gets what another queue is owed up to number `began` of the log, and its counters.
@@ -250,21 +239,13 @@ class Queue:
         Of its own it keeps what is behind that.
         """
         with self.turn:
-            own, other = self._in_one(), earlier._in_one()
-            before: set[str] = set()
-            behind = set(own.behind)
-            at = min(other.lowest, began)
-            while (segment := self._log.after(at)) is not None and segment.first <= max(began, own.head):
-                (before if segment.first <= began else behind).update(segment.counts)
-                if segment.last > began:
-                    behind.update(segment.counts)
-                at = segment.last
+            position, before = joined(self._log, self.position, earlier.position, began)
             with self._log.lock:
                 self._beside = {entry.seq for entry in self._taken if entry in self.owed}
-                self.position = own.joined(other, began, sorted(behind))
-                for series in sorted(before):
+                self.position = position
+                for series in before:
                     if not earlier.choice.wants(series):
-                        self.position.skip(0, began, series)
+                        position.skip(0, began, series)
                 self.began = min(self.began, earlier.began)
                 self.again += earlier.again
                 for counter in COUNTERS:
@@ -355,5 +336,5 @@ class Queue:
 def _check(kept: Any) -> None:
     """Raises ValueError, TypeError or KeyError for a state that cannot be one."""
     check(kept)
-    for name in (*COUNTERS, "began", "again", "queued", "counted", "removed_h"):
+    for name in (*COUNTERS, "began", "again", "queued", "counted", "removed_s"):
         whole(kept[name])

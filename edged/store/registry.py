@@ -67,10 +67,12 @@ class Registry:
         try:
             if kept is None:
                 raise ValueError("it is damaged or gone")
-            bounds = Bounds(*kept.get("bounds", ()))
-            queue = Queue(name, self._reads, Choice.from_json(kept["choice"]), bounds, kept)
-            queue.removed_s += kept.get("removed_s", 0)
-            return queue
+            choice, bounds = Choice.from_json(kept["choice"]), Bounds(*kept.get("bounds", ()))
+            if not all(isinstance(pattern, str) for pattern, _ in choice.rules):
+                raise ValueError("what it takes are no series")
+            if "removed_h" in kept:  # as it was once kept: hours, and the seconds beyond them
+                kept = kept | {"removed_s": kept["removed_h"] * 3600 + kept.get("removed_s", 0)}
+            return Queue(name, self._reads, choice, bounds, kept)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             log.error("%s: its place in the store cannot be read (%s); it gets again all that is there", name, error)
         kept = Queue.new(_EVERYTHING, 0) | {"open": False} | self._letters_of(name)
@@ -134,7 +136,7 @@ class Registry:
                 old.over = True
         if not old:  # a torn store may have lost its state, and has its letters still
             kept = Queue.new(choice, 0 if self._torn else last()) | self._letters_of(name)
-        queue = Queue(name, self._reads, choice, bounds, kept | {"open": True, "removed": False, "removed_h": 0})
+        queue = Queue(name, self._reads, choice, bounds, kept | {"open": True, "removed": False, "removed_s": 0})
         queue.active = True
         try:
             queue.count()
@@ -218,6 +220,11 @@ class Registry:
         """The ranges of the log that some destination needs."""
         return union([needs for queue in self.queues.values() for needs in queue.needs()])
 
+    def lacking(self, behind: int) -> dict[str, int]:
+        """How many readings destinations lack, those that lack any: of what came `behind` a number of the log."""
+        numbers = {name: queue.owed.number(behind, queue.counted) for name, queue in self.queues.items()}
+        return {name: number for name, number in numbers.items() if number}
+
     # --- what is written
 
     def changed(self, unwritten: Collection[Entry] = ()) -> dict[str, Any]:
@@ -225,7 +232,6 @@ class Registry:
         states: dict[str, Any] = {}
         for queue in self.queues.values():
             states[DESTINATION + queue.name] = state = queue.to_json()
-            state["removed_s"] = int(queue.removed_s % 3600)  # beyond its hours: few boards run for one at a time
             owed = queue.owed
             state["queued"] -= sum(1 for entry in unwritten if entry in owed)
         states |= {MEMORY + owner: memory for owner, memory in self._memories.items()}

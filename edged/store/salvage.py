@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edged.store.aside import SIDES, forget_damaged, set_aside, set_damaged_aside
-from edged.store.files import DamagedStore, Files, Lock, NewerStore, is_damage, is_full
+from edged.store.files import DamagedStore, Files, NewerStore, is_damage, is_full
 from edged.store.frozen import letter_in, segment_of, state_in
+from edged.store.lock import Lock
 from edged.store.pages import Row, page_size, rows
 from edged.store.place import free_bytes, give_to_owner
 from edged.store.position import Position
@@ -45,7 +46,7 @@ def open_files(folder: Path, lock: Lock) -> Opened:
         if left.page_size:  # SQLite would delete it; and it may hold all there was
             path.touch(mode=0o640)
             return Opened(salvage(folder, DamagedStore(f"{path} {what}")), damaged=True)
-        log.error("%s %s; a new one was begun: what was queued there is lost", path, what)
+        log.error("%s %s; a new one was begun: what was queued there is lost, nobody knows how much", path, what)
     elif left.damaged:  # SQLite would pass over what was committed last
         return Opened(salvage(folder, DamagedStore("a part of its write-ahead log")), damaged=True)
     elif lock.torn and not left.page_size:
@@ -88,19 +89,20 @@ def salvage(folder: Path, error: Exception) -> Files:
     give_to_owner(draft)
     files = Files(draft)
     try:
-        letters, lowest = _save_small(folder / FILE, files)
+        letters, lowest, counted = _save_small(folder / FILE, files)
         readings, room = _save_segments(folder, files, lowest)
     finally:
         files.close()
     aside = set_damaged_aside(folder)
     _finish(folder)
     log.error(
-        "the store was damaged (%s): %d readings and %d dead letters were saved into a new one%s;"
+        "the store was damaged (%s): %d readings and %d dead letters were saved into a new one%s%s;"
         " the old file is kept as %s, to be looked at or deleted",
         error,
         readings,
         letters,
         "" if room else ", for more the disk has no room",
+        "" if counted else ", how many were lost is not known",
         aside,
     )
     return Files(folder)
@@ -145,8 +147,11 @@ def _make_room(folder: Path) -> bool:
     return forget_damaged(folder, keep=0) or give_up_reserve(folder)
 
 
-def _save_small(damaged: Path, files: Files) -> tuple[int, int]:
-    """Saves states and dead letters; returns the number of these, and up to where nobody needs the log."""
+def _save_small(damaged: Path, files: Files) -> tuple[int, int, bool]:
+    """Saves states and dead letters; returns the number of these, and up to where nobody needs the log.
+
+    And whether any destination's counts are there, by which what is lost will be known.
+    """
     states: dict[str, Any] = {}
     letters = 0
     with files.connection.group():
@@ -159,9 +164,9 @@ def _save_small(damaged: Path, files: Files) -> tuple[int, int]:
         files.states.write(states)
     queues = [state for name, state in states.items() if name.startswith(DESTINATION)]
     try:
-        return letters, min(Position.from_json(queue).lowest for queue in queues)
+        return letters, min(Position.from_json(queue).lowest for queue in queues), True
     except (ValueError, KeyError, TypeError):  # none was saved, or not whole: all is kept
-        return letters, 0
+        return letters, 0, bool(queues)
 
 
 def _batches(damaged: Path, lowest: int) -> Iterator[list[tuple[Segment, int]]]:

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_all_is_well(daemon, tmp_path, capsys):
         assert status["sensors"]["greenhouse"]["quantities"]["temperature"]["unit"] == "°C"
         destination = status["destinations"]["databoom"]
         assert destination.keys() >= {
-            *("state", "queued", "oldest", "delivered", "dead", "dropped", "merged", "lost", "parked"),
+            *("state", "until", "queued", "oldest", "delivered", "dead", "dropped", "merged", "lost", "parked"),
             *("last_error", "last_delivery"),
         }
         assert destination["state"] in ("ok", "waiting")
@@ -142,9 +143,14 @@ def test_all_is_wrong(daemon, tmp_path, capsys):
     assert line.startswith("parked: closed (credential none ")
     code, text = ask(path, capsys)
     assert code == 0
-    assert re.search(r"^failing +absent .*/dev/i2c-250", text, re.MULTILINE)
-    assert re.search(r"^backing-off +away +\d+", text, re.MULTILINE)
-    assert re.search(r"^parked +closed .*credential none", text, re.MULTILINE)
+    assert re.search(r"^failing +absent +nothing read yet", text, re.MULTILINE)
+    assert re.search(r"^absent: .*/dev/i2c-250", text, re.MULTILINE)
+    assert re.search(r"^backing-off +away +in [\d.]+ s +\d+ ", text, re.MULTILINE)
+    assert re.search(r"^away: .*refused", text, re.MULTILINE)
+    assert re.search(r"^parked +closed +in (59|60) min ", text, re.MULTILINE)
+    assert re.search(r"^closed: credential none ", text, re.MULTILINE)
+    for destination in (away, closed):
+        assert re.fullmatch(TIME, destination["until"])
 
 
 def test_no_daemon(tmp_path):
@@ -192,6 +198,10 @@ def test_a_store_that_cannot_be_used(daemon, tmp_path, capsys, monkeypatch):
     status = ask_until(path, capsys, lambda status: status["destinations"]["databoom"]["queued"])
     assert f"{tmp_path}/state" in status["store"]["trouble"]
     assert status["store"]["trouble"] in ask(path, capsys)[1]
+    code, line = ask(path, capsys, "--check")
+    assert code == 1
+    assert line.startswith(f"store: {tmp_path}/state")
+    assert len(line.splitlines()) == 1
 
 
 def test_it_follows_a_reload(daemon, tmp_path, capsys):
@@ -253,6 +263,7 @@ WELL: dict[str, Any] = {
             "last_error": None,
             "last_delivery": None,
             "rate": 2.5,
+            "until": None,
         }
     },
     "store": {"bytes": 1_250_000, "commits": 12, "trouble": None},
@@ -276,19 +287,53 @@ def test_the_tables(answers, capsys):
     path, _ = answers
     code, text = ask(path, capsys)
     assert code == 0
-    head, store, _, title, *sensors, _, columns, destination = text.splitlines()
-    assert head == "cellar: edged 1.2, up 1 d 2 h, clock synchronised (kernel)"
+    head, store, _, title, *sensors, _, columns, destination, dead = text.splitlines()
+    assert head == "cellar: edged 1.2, up 26 h, clock synchronised (kernel)"
     assert store == "store: 1.2 MB, 12 commits"
-    assert title.split() == ["state", "sensor", "quantity", "value", "unit", "age", "error"]
+    assert title.split() == ["state", "sensor", "quantity", "value", "unit", "age"]
     assert [row.split() for row in sensors] == [
-        ["ok", "a", "x", "1.234568", "K", "1", "min", "15", "s"],
-        ["ok", "a", "y", "True", "2", "h", "5", "min"],
+        ["ok", "a", "x", "1.234568", "K", "75", "s"],
+        ["ok", "a", "y", "True", "2", "h"],
         ["ok", "b", "nothing", "read", "yet"],
     ]
-    assert columns.split()[:5] == ["state", "destination", "queued", "oldest", "per"]
+    assert columns.split() == [
+        *("state", "destination", "next", "try", "queued", "oldest", "delivered", "per", "min"),
+        *("dead", "dropped", "merged", "lost", "last", "delivery"),
+    ]
     cells = destination.split()
     assert cells[:3] == ["ok", "d", "3"]
-    assert cells[-6:] == ["150", "1000", "1", "2", "4", "5"]
+    assert cells[-6:] == ["1000", "150", "1", "2", "4", "5"]
+    assert dead == "d: 1 reading refused for good: edged queue d list --dead"
+
+
+def test_what_there_is_none_of_takes_no_room(answers, capsys):
+    path, status = answers
+    status["destinations"]["d"] |= dict.fromkeys(("dead", "dropped", "merged", "lost"), 0)
+    status["destinations"]["e"] = status["destinations"]["d"] | {"dropped": 7}
+    *_, columns, d, e = ask(path, capsys)[1].splitlines()
+    assert columns.split()[7:] == ["per", "min", "dropped", "last", "delivery"]
+    assert (d.split()[-1], e.split()[-1]) == ("0", "7")
+
+
+@pytest.mark.pain("G9")
+@pytest.mark.parametrize(
+    ("state", "reason"), [("backing-off", "429 Too Many"), ("parked", "401"), ("waiting", "last error: 500")]
+)
+def test_why_a_destination_does_not_get_on_and_until_when(answers, capsys, state, reason):
+    path, status = answers
+    until = datetime.now(UTC) + timedelta(seconds=3600)
+    last_error = reason.removeprefix("last error: ")
+    status["destinations"]["d"] |= {"state": state, "until": until.isoformat(), "last_error": last_error, "dead": 0}
+    *_, destination, remark = ask(path, capsys)[1].splitlines()
+    assert re.match(rf"{state} +d +in 59 min +3 ", destination)
+    assert remark == f"d: {reason}"
+
+
+def test_a_daemon_that_does_not_tell_until_when(answers, capsys):
+    """An older one."""
+    path, status = answers
+    del status["destinations"]["d"]["until"]
+    assert re.search("^ok +d +3 ", ask(path, capsys)[1], re.MULTILINE)
 
 
 def test_the_tables_of_trouble(answers, capsys):
@@ -297,14 +342,17 @@ def test_the_tables_of_trouble(answers, capsys):
     status["store"]["trouble"] = "the card is full"
     status["sensors"]["a"] |= {"ok": False, "stale": True, "error": "gone [/dev]"}
     status["sensors"]["a"]["quantities"]["y"]["stale"] = True
-    status["destinations"]["d"] |= {"parked": {"a.x": "no such object"}, "last_error": "no such object"}
+    parked = {"a.x": "no such object", "b.x": "no such object", "a.y": "no such field"}
+    status["destinations"]["d"] |= {"parked": parked, "last_error": "no such object", "dead": 0}
     code, text = ask(path, capsys)
     assert code == 0
     assert "clock not synchronised" in text
-    assert "12 commits; the card is full" in text
-    assert re.search(r"^failing +a +x .* gone \[/dev\] *$", text, re.MULTILINE)
-    assert re.search(r"^stale +a +y .* 5 min *$", text, re.MULTILINE)
-    assert re.search(r"^parked +a\.x +no such object *$", text, re.MULTILINE)
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert lines[2] == "THE STORE CANNOT BE WRITTEN, what is new is in memory only: the card is full"
+    assert re.search(r"^failing +a +x ", text, re.MULTILINE)
+    assert re.search(r"^stale +a +y .* 2 h *$", text, re.MULTILINE)
+    assert "a: gone [/dev]" in lines
+    assert lines[-2:] == ["d: a.x, b.x are parked: no such object", "d: a.y is parked: no such field"]
 
 
 @pytest.mark.pain("D8")
@@ -315,6 +363,7 @@ def test_the_tables_of_trouble(answers, capsys):
         (lambda s: s["sensors"]["b"].update(stale=True), "stale: b"),
         (lambda s: s["destinations"]["d"].update(state="parked", last_error="401"), "parked: d (401)"),
         (lambda s: s["destinations"]["d"].update(parked={"a.x": "404"}), "parked: d, a.x (404)"),
+        (lambda s: s["store"].update(trouble="the card is full"), "store: the card is full"),
     ],
 )
 def test_what_a_monitor_is_told(answers, capsys, change, line):
@@ -376,11 +425,12 @@ def test_a_daemon_of_another_version(tmp_path, capsys):
     [
         (-3, "0.0 s"),
         (1.26, "1.3 s"),
-        (59.9, "59 s"),
-        (61, "1 min 1 s"),
-        (3599.9, "59 min 59 s"),
-        (3600, "1 h 0 min"),
-        (100_000, "1 d 3 h"),
+        (119.9, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172_799, "47 h"),
+        (200_000, "2 d"),
     ],
 )
 def test_durations(seconds, text):

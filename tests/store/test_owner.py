@@ -1,20 +1,22 @@
 """Somebody looked at the store as root: no file changes hands, and one that did is named, with what to do about it."""
 
+import contextlib
 import os
 import pwd
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edged.errors import StoreUnusable
+from edged.errors import StoreHeld, StoreUnusable
 from edged.store import disk as disk_module
-from edged.store.files import Lock
+from edged.store.lock import Lock
 from edged.store.log import Log
 from tests.conftest import without_root
-from tests.store import abandon, open_log, settle_all
+from tests.store import ALL, abandon, open_log, readings, settle_all
 from tests.store.ledger import Ledger, account, killed, number_of
 
 NOBODY = 65534
@@ -220,4 +222,115 @@ def test_a_store_that_may_not_be_looked_at_is_not_taken_for_an_empty_one(place, 
         log.flush()
         queue = log.queues["web"]
         assert [number_of(entry.value) for entry in settle_all(queue)] == list(range(510))
+        log.stop()
+
+
+# --- another user's, whose daemon runs
+
+
+OTHER = 23456  # has no other processes
+
+
+@pytest.mark.guarantee(10)
+def test_a_lock_that_can_only_be_read_tells_that_another_user_holds_the_store(place):
+    """A second daemon would send all of it again, and be told to take the files away."""
+    folder = place / "state"
+    log = open_log(folder)
+    folder.chmod(0o755)
+    (folder / "lock").chmod(0o644)
+    with without_root(), pytest.raises(StoreHeld) as held:
+        open_log(folder)
+    assert str(held.value) == f"{folder}: another edged (process {os.getpid()}) holds this store; stop it first"
+    log.stop()
+    with without_root():
+        assert open_log(folder).trouble  # nobody does now
+
+
+@pytest.mark.guarantee(10)
+def test_a_store_on_a_disk_that_turned_read_only_is_still_held(small_disk):
+    log = open_log(small_disk.store)
+    small_disk.fail()
+    with pytest.raises(StoreHeld, match=rf"another edged \(process {os.getpid()}\) holds"):
+        open_log(small_disk.store)
+    abandon(log)
+    assert "is read-only" in open_log(small_disk.store).trouble
+
+
+def closed(place: Path, to: str) -> Path:
+    """Another user's store, as systemd's StateDirectoryMode or its UMask leaves it."""
+    folder = place / "state"
+    folder.mkdir()
+    (folder / "lock").touch()
+    (folder / "lock").chmod(0o600)
+    for path in (folder, folder / "lock"):
+        os.chown(path, OTHER, OTHER)
+    folder.chmod(0o700 if to == "folder" else 0o755)
+    return folder
+
+
+@contextlib.contextmanager
+def running(*command: str) -> Iterator[int]:
+    """A process of the other user with this command line; its number."""
+    words = [command[0], "-c", "read line; exit", *command[1:]]
+    with subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE, user=OTHER, cwd="/") as process:
+        yield process.pid
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.parametrize("what", ["folder", "lock"])
+@pytest.mark.parametrize(
+    "command", [["/opt/edged/bin/python", "/opt/edged/bin/edged", "run"], ["python3", "-m", "edged", "run"]]
+)
+def test_a_store_that_is_closed_to_us_is_held_where_its_owners_daemon_runs(place, what, command):
+    folder = closed(place, what)
+    with running(*command) as process, without_root(), pytest.raises(StoreHeld) as held:
+        open_log(folder)
+    assert str(held.value) == f"{folder}: another edged (process {process} of {OTHER}) holds this store; stop it first"
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.parametrize("what", ["folder", "lock"])
+@pytest.mark.parametrize(
+    "command", [["/opt/edged/bin/python", "/opt/edged/bin/edged", "status"], ["sudo", "-u", "pi", "edged", "run"]]
+)
+def test_a_store_that_is_closed_to_us_and_nobody_uses_is_left_to_its_owner(place, what, command, caplog):
+    folder = closed(place, what)
+    with running(*command), without_root():
+        log = open_log(folder)
+        log.open_queue("web", ALL)
+        log.put(readings("a.x"), 0)
+        assert len(settle_all(log.queues["web"])) == 1
+    message, nobody = caplog.messages[0], name_of(NOBODY)
+    assert f"{folder} belongs to {OTHER} and cannot be written by {nobody}; run edged as {OTHER}, or" in message
+    assert f"if {OTHER} does so no more: sudo chown -R {nobody}: {folder}" in message
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.guarantee(1)
+def test_where_somebody_else_begins_to_hold_the_store_it_stays_in_memory(place, caplog):
+    """The folder was not ours to write, and its owner's daemon starts later."""
+    folder = place / "state"
+    folder.mkdir(mode=0o755)
+    with without_root():
+        log = open_log(folder)
+        log.open_queue("web", ALL)
+        log.put(readings("a.x"), 0)
+    owner = open_log(folder)
+    (folder / "lock").chmod(0o644)
+    with without_root():
+        for _ in range(2):
+            with pytest.raises(StoreUnusable, match="another edged"):
+                log.flush()
+        assert "holds this store; stop it first" in log.trouble
+        assert len(settle_all(log.queues["web"])) == 1
+    assert len(caplog.messages) == 1
+    owner.stop()
+    os.chown(folder, NOBODY, -1)
+    for path in folder.iterdir():
+        os.chown(path, NOBODY, -1)
+    with without_root():
+        log.flush()
+        assert log.trouble == ""
         log.stop()

@@ -189,7 +189,8 @@ def test_what_belongs_to_another_user_is_named_with_the_command_that_mends_it(tm
     folder.chmod(0o755)
     with without_root():
         assert explain(folder, IO_ERROR) == (
-            f"{folder} belongs to 12345 and cannot be written by nobody; sudo chown -R nobody: {folder}"
+            f"{folder} belongs to 12345 and cannot be written by nobody; run edged as 12345, or if 12345 does"
+            f" so no more: sudo chown -R nobody: {folder}"
         )
 
 
@@ -197,7 +198,7 @@ def test_what_belongs_to_another_user_is_named_with_the_command_that_mends_it(tm
 def test_a_folder_that_may_not_be_made_points_to_the_config(tmp_path, number):
     error = PermissionError(number, os.strerror(number))
     assert explain(tmp_path / "state", error) == (
-        f"{tmp_path}/state cannot be made or opened by {place._name(os.geteuid())}: {error};"
+        f"{tmp_path}/state cannot be made or opened by {place.name_of(os.geteuid())}: {error};"
         " see state_dir in the config"
     )
 

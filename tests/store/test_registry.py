@@ -4,6 +4,7 @@ import contextlib
 import json
 import sqlite3
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ def change_state(folder: Path, name: str, data: object) -> None:
     change_states(folder, "UPDATE dict_state SET data = ? WHERE key = ?", data, f"destination:{name}")
 
 
+def encoded(state: dict[str, Any]) -> bytes:
+    """A state as it is on disk."""
+    text = json.dumps(state).encode()
+    return b"%08x" % zlib.crc32(text) + text
+
+
 def change_states(folder: Path, statement: str, *values: object) -> None:
     """The same, of any."""
     connection = sqlite3.connect(folder / FILE)
@@ -80,6 +87,22 @@ def change_states(folder: Path, statement: str, *values: object) -> None:
 
 
 # --- destinations that leave
+
+
+def test_how_long_one_has_been_away_is_known_from_a_store_that_counted_it_in_hours(tmp_path, time):
+    log = keeping(tmp_path, 3 * HOUR_S)
+    web = log.open_queue("web", ALL)
+    log.put(readings("a.x"), 0)
+    log.close_queue(web, removed=True)
+    log.stop()
+    state = log.queues["web"].to_json() | {"removed_h": 2, "removed_s": 1800}
+    change_state(tmp_path, "web", encoded(state))
+    log = keeping(tmp_path, 3 * HOUR_S)
+    assert log.queues["web"].removed_s == 2.5 * HOUR_S
+    time.now_s += HOUR_S / 2
+    log.flush()
+    assert log.queues == {}
+    abandon(log)
 
 
 def test_a_removed_destination_is_forgotten_after_so_long_and_it_is_said(tmp_path, time, caplog):
@@ -473,7 +496,7 @@ def test_a_state_with_a_part_that_makes_no_sense_keeps_nothing_from_starting(tmp
     settle_all(other)
     state: dict[str, Any] = web.to_json()
     log.stop()
-    change_state(tmp_path, "web", json.dumps(state | {key: value}).encode())
+    change_state(tmp_path, "web", encoded(state | {key: value}))
     log = open_log(tmp_path)
     web, other = log.open_queue("web", ALL), log.open_queue("other", ALL)
     log.put(readings("a.x", "b.x"), 0)
@@ -481,6 +504,24 @@ def test_a_state_with_a_part_that_makes_no_sense_keeps_nothing_from_starting(tmp
     assert len(settle_all(other)) == 2
     settle_all(web)
     log.stop()
+
+
+def test_what_destinations_lack_of_what_is_in_memory_only(log, monkeypatch):
+    """It is what is lost where the store cannot be written to the end."""
+    web, part = log.open_queue("web", ALL), log.open_queue("part", only("a.x"))
+    log.open_queue("none", only("c.x"))
+    log.put(readings("a.x", "b.x"), 0)
+    log.flush()
+    assert log.registry.lacking(behind=log.reader.in_memory()) == {}
+    monkeypatch.setattr(Files, "commit", cannot_write)
+    for _ in range(3):
+        log.put(readings("a.x", "b.x"), 0)
+        with pytest.raises(StoreUnusable):
+            log.flush()
+    web.settle(web.take(1)[0])  # one of those on disk
+    settle_all(part)
+    log.put(readings("a.x"), 0)
+    assert log.registry.lacking(behind=log.reader.in_memory()) == {"web": 7, "part": 1}
 
 
 # --- memories

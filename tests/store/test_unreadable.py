@@ -18,7 +18,7 @@ def take_away(log: Log) -> None:
     """The disk is gone."""
     files_of(log).close()
     log.reader.recent.clear()
-    log.disk._files, log.disk.trouble, log.disk._next_try = None, "unplugged", math.inf
+    log.disk._files, log.disk._trouble.why, log.disk._next_try = None, "unplugged", math.inf
 
 
 def bring_back(log: Log) -> None:
