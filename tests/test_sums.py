@@ -21,8 +21,8 @@ from edged.drivers.bme280 import Bme280
 from edged.platforms.datacake import Datacake
 from edged.reading import Value
 from edged.sampling.schedule import Cron, Every, Never
+from edged.simulation.platforms import HttpStandIn, open_stand_in
 from edged.simulation.platforms import Request as Arrived
-from edged.simulation.platforms import StandIn, open_stand_in
 from edged.sums import wire
 from edged.sums.dry import DryRun, Plan
 from edged.sums.figures import horizon, reads_per_day, work_out
@@ -298,7 +298,7 @@ SECONDS = 22.0
 SETTLING_S = 3.0  # imports, and the first reads, which are off the grid
 
 
-def online(folder: Path) -> tuple[Path, dict[str, StandIn]]:
+def online(folder: Path) -> tuple[Path, dict[str, HttpStandIn]]:
     """Eight sensors at 1 Hz and four slower ones, with three platforms that answer."""
     stand_ins = {name: open_stand_in(name).start() for name in ("databoom", "bbdata", "datacake")}
     lines = [f'[daemon]\nname = "online"\nstate_dir = "{folder}/online"\n']

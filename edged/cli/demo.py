@@ -22,6 +22,8 @@ from edged.simulation.platforms import StandIn, open_stand_in
 
 DRAIN_S = 60.0  # the longest that the end waits for what is queued
 
+_STAND_INS = ("databoom", "bbdata", "bbdata-mqtt", "datacake")
+
 _CONFIG = """\
 [daemon]
 name = "demo"
@@ -44,23 +46,36 @@ quantities.temperature = {{ offset = -0.4, round = 2 }}
 
 [destinations.databoom]
 platform = "databoom"
-url = "{databoom}"
+{databoom}
 token = "{token}"
 device = "demo-device"
 series = {{ "greenhouse.*" = true, "cellar.temperature" = "cellar_temp", "host.*" = true }}
 
 [destinations.bbdata]
 platform = "bbdata"
-url = "{bbdata}"
+{bbdata}
 [destinations.bbdata.series]
 "greenhouse.temperature" = {{ object = 4711, token = "{token}" }}
 "greenhouse.humidity" = {{ object = 4712, token = "{token}" }}
 "cellar.pressure" = {{ object = 4713, token = "{token}" }}
 "host.uptime" = {{ object = 4714, token = "{token}", type = "int" }}
 
+[destinations.bbdata-mqtt]
+platform = "bbdata-mqtt"
+{bbdata-mqtt}
+client_id = "bbdata_demo"
+username = "demo"
+password = "{token}"
+topic = "demo"
+qos = 1
+[destinations.bbdata-mqtt.series]
+"greenhouse.pressure" = {{ object = 4715, token = "{token}", type = "float" }}
+"cellar.temperature" = {{ object = 4716, token = "{token}", type = "float" }}
+"host.load_1m" = {{ object = 4717, token = "{token}", comment = "of the last minute" }}
+
 [destinations.datacake]
 platform = "datacake"
-url = "{datacake}"
+{datacake}
 token = "{token}"
 device = "be525e29-4398-4fc1-a928-dead7fdfe218"
 series = {{ "cellar.*" = true, "host.load_1m" = "LOAD", "host.memory_used" = true }}
@@ -80,14 +95,14 @@ def run(options: argparse.Namespace) -> int:
     set_up("error")
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edged-demo-"))
-        stand_ins = {name: stack.enter_context(open_stand_in(name)) for name in ("databoom", "bbdata", "datacake")}
+        stand_ins: dict[str, StandIn] = {name: stack.enter_context(open_stand_in(name)) for name in _STAND_INS}
         path = Path(folder) / "config.toml"
         path.touch(mode=0o600)
-        urls = {name: stand_in.url for name, stand_in in stand_ins.items()}
-        path.write_text(_CONFIG.format(folder=folder, token=secrets.token_hex(16), **urls))
+        addresses = {name: stand_in.address for name, stand_in in stand_ins.items()}
+        path.write_text(_CONFIG.format(folder=folder, token=secrets.token_hex(16), **addresses))
         config, _ = require(path)
         for name, stand_in in stand_ins.items():
-            admit(stand_in, config.destinations[name], config)
+            admit(stand_in, config.destinations[name], config.sensors.values())
         recent: deque[Reading] = deque(maxlen=8)
         daemon = Daemon(config, on_reading=recent.append)
         daemon.start()

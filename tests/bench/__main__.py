@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from tests.bench import commit, cpu, delivery, drain, enqueue, memory, pacing, punctuality, wear, week
+from tests.bench import commit, cpu, delivery, drain, enqueue, memory, neighbours, pacing, punctuality, wear, week
 from tests.bench.plant import ROOT
 from tests.bench.table import FIGURES, Row, text, write_json
 
@@ -30,6 +30,7 @@ MEASUREMENTS: dict[tuple[str, ...], Callable[[bool], list[Row]]] = {
     ("bytes-per-commit", "syncs"): commit.measure,
     ("memory",): memory.measure,
     ("start",): delivery.start,
+    ("neighbours",): neighbours.measure,
     ("schedule-1hz", "schedule-10hz", "drift"): punctuality.measure,
     ("outage",): delivery.outage,
     ("datacake",): pacing.measure,

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 Answer = Callable[[bytes], tuple[bytes, Any]]  # of a body: the answer's, and what of the request is reported
@@ -23,6 +24,13 @@ def _bbdata(body: bytes) -> tuple[bytes, int]:
     return b'[{"objectId":' + b'},{"objectId":'.join(objects) + b"}]", len(objects)
 
 
+def _bbdata_times(body: bytes) -> tuple[bytes, list[int]]:
+    """The same, with the readings' times, in ms since 1970."""
+    stamps = re.findall(rb'"timestamp":\s*"([^"]+)"', body)
+    times = [round(datetime.fromisoformat(stamp.decode() + "+00:00").timestamp() * 1000) for stamp in stamps]
+    return _bbdata(body)[0], times
+
+
 def _databoom(body: bytes) -> tuple[bytes, int]:
     return b'{"message":"ALL_INFO_PROCESSED"}', body.count(b'"value":')
 
@@ -31,7 +39,12 @@ def _datacake(body: bytes) -> tuple[bytes, list[str]]:
     return b"{}", [entry["field"] for entry in json.loads(body)]
 
 
-ANSWERS: dict[str, Answer] = {"bbdata": _bbdata, "databoom": _databoom, "datacake": _datacake}
+ANSWERS: dict[str, Answer] = {
+    "bbdata": _bbdata,
+    "bbdata-times": _bbdata_times,
+    "databoom": _databoom,
+    "datacake": _datacake,
+}
 
 
 class Server:

@@ -40,6 +40,7 @@ FIGURES = {
     "reopen": Figure("opening a store with a backlog of 1,000,000", "ms"),
     "start": Figure("first reading delivered after start", "s", 1.5, 0.5),
     "outage": Figure('first delivery after an outage, backoff.max = "1s"', "s", 2.0, 1.0),
+    "neighbours": Figure("latency beside dead and slow destinations, against alone", "x", 1.25, 1.1),
     "schedule-1hz": Figure("schedule error p99, 1 Hz", "ms", 3.0, 1.0),
     "schedule-10hz": Figure("schedule error p99, 10 Hz", "ms", 3.0, 1.0),
     "drift": Figure("drift of the schedule over the run", "ms", 0.0, 0.0),

@@ -12,7 +12,7 @@ def test_all_that_is_sampled_arrives():
     assert demo.stderr == ""
     summary = json.loads(demo.stdout)
     assert summary.keys() >= {"sampled", "stored", "dropped", "destinations"}
-    assert set(summary["destinations"]) == {"databoom", "bbdata", "datacake"}
+    assert set(summary["destinations"]) == {"databoom", "bbdata", "bbdata-mqtt", "datacake"}
     assert summary["sampled"] == summary["stored"] > 0
     assert summary["dropped"] == 0
     for each in summary["destinations"].values():
@@ -26,6 +26,6 @@ def test_for_people(tmp_path):
     assert demo.returncode == 0, demo
     assert demo.stderr == ""
     assert demo.stdout.splitlines()[-1] == "all figures add up"
-    for name in ("databoom", "bbdata", "datacake"):
+    for name in ("databoom", "bbdata", "bbdata-mqtt", "datacake"):
         assert name in demo.stdout
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from edged.sending.choosing import Manner
 from edged.sending.mapping import Mapping, Usual
 from edged.sending.quota import Quota
 from edged.sending.sender import Sender
-from edged.simulation.platforms import StandIn, open_stand_in
+from edged.simulation.platforms import HttpStandIn, open_stand_in
 from edged.store.log import Log
 from tests.store import abandon
 from tests.transports.conftest import broker, tls
@@ -227,7 +227,7 @@ def rig(tmp_path, clock):
         yield make
 
 
-def _identifiers(stand_in: StandIn) -> dict[str, Any]:
+def _identifiers(stand_in: HttpStandIn) -> dict[str, Any]:
     """The options that fit the stand-in's made-up identifiers."""
     keys: dict[str, Any] = {"url": stand_in.url}
     if stand_in.secret_in == "header":

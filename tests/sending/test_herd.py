@@ -11,7 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from edged.sending.choosing import Manner
 from edged.sending.mapping import Mapping, Usual
 from edged.sending.rounds import phase_of
 from edged.sending.sender import Sender
+from edged.store.queue import Queue
 
 BOARDS = 1000
 NOON_MS = 1_709_640_000_000
@@ -89,17 +90,17 @@ class Memory:
 class Board(Platform):
     """A board that measures every ten seconds at :00, with its sender and its connection."""
 
-    limits = Limits(100)  # type: ignore[assignment]
+    limits = Limits(100)
 
     def __init__(self, world: World, number: int, every: float) -> None:
         super().__init__(None)
-        self.queue: Any = Memory("there")
+        self.queue = Memory("there")
         self._world = world
         self._turn = 0
         manner = Manner(every=every, phase=phase_of(f"10000000{number:08x}", "there"))
         mapping, wire = Mapping((("*", Usual(str)),)), Wire(30.0, None, "")
         times: dict[str, Any] = {"monotonic": lambda: world.now, "now_ms": world.now_ms}
-        self._sender = Sender(self.queue, self, mapping, wire, manner, **times)
+        self._sender = Sender(cast(Queue, self.queue), self, mapping, wire, manner, **times)
 
     def measure(self) -> None:
         self.queue.put(self._world.now_ms())

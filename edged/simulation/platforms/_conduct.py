@@ -35,19 +35,44 @@ class Flight(NamedTuple):
     is_gone: Callable[[], bool]  # whether the client has given up on it
 
 
+class Pauses:
+    """Finds retries that make no pause: only what no jitter explains, several in a row, each at once."""
+
+    def __init__(self, hasty_s: float) -> None:
+        self._hasty_s = hasty_s
+        self._failed_at: float | None = None
+        self._hasty = 0
+
+    def failed(self, now: float) -> None:
+        """An attempt has failed (s, monotonic)."""
+        self._failed_at = now
+
+    def settled(self) -> None:
+        """What went wrong is over."""
+        self._failed_at, self._hasty = None, 0
+
+    def hasty(self, now: float) -> int:
+        """To be asked at each attempt: how many there were in a row without a pause, where that is too many; else 0."""
+        if self._failed_at is None:
+            return 0
+        self._hasty = self._hasty + 1 if now - self._failed_at < self._hasty_s else 0
+        if self._hasty < _HASTY_RETRIES:
+            return 0
+        found, self._hasty = self._hasty, 0
+        return found
+
+
 class Conduct:
     """The memory over requests; `violation` takes a statement's number and a text."""
 
     def __init__(self, violation: Callable[[int, str], None], hasty_s: float, shared_target: int | None) -> None:
         self._violation = violation
-        self._hasty_s = hasty_s
         self._shared_target = shared_target  # the statement that forbids overlapping requests for one target
         self._flights: list[Flight] = []
         self._owed: dict[tuple[str, Any], str] = {}
         self._refused: dict[tuple[str, Any], str] = {}
         self._wait_until = float("-inf")
-        self._failed_at: float | None = None
-        self._hasty = 0
+        self._pauses = Pauses(hasty_s)
 
     def arrived(self, flight: Flight, readings: Readings) -> None:
         """Holds a new request against what went before."""
@@ -55,7 +80,8 @@ class Conduct:
         self._check_overlap(flight)
         if now < self._wait_until:
             self._violation(5, f"sent {self._wait_until - now:.3f} s before Retry-After was over")
-        self._check_pause(now)
+        if hasty := self._pauses.hasty(now):
+            self._violation(6, f"{hasty} retries in a row without a pause")
         for (target, stamp), value in readings.items():
             text = json.dumps(value)
             owed = self._owed.get((target, stamp), text)
@@ -70,10 +96,10 @@ class Conduct:
         texts = {key: json.dumps(value) for key, value in readings.items()}
         if fate is Fate.TRANSIENT:
             self._owed |= texts
-            self._failed_at = now
+            self._pauses.failed(now)
             self._wait_until = now + min(wait_s(reply.headers), _LONGEST_WAIT_S)
             return
-        self._failed_at, self._hasty = None, 0
+        self._pauses.settled()
         if fate is not Fate.PARKED:
             for key in texts:
                 self._owed.pop(key, None)
@@ -84,7 +110,7 @@ class Conduct:
         """Forgets refusals and waits, which a restarted client cannot know and a person may overrule."""
         self._refused.clear()
         self._wait_until = float("-inf")
-        self._failed_at, self._hasty = None, 0
+        self._pauses.settled()
 
     def _check_overlap(self, new: Flight) -> None:
         self._flights = [flight for flight in self._flights if not flight.is_gone()]
@@ -95,15 +121,6 @@ class Conduct:
                 shared = ", ".join(sorted(flight.targets & new.targets))
                 self._violation(self._shared_target, f"overlapping requests for {shared}")
         self._flights.append(new)
-
-    def _check_pause(self, now: float) -> None:
-        """Only what no jitter explains: several retries in a row, each at once."""
-        if self._failed_at is None:
-            return
-        self._hasty = self._hasty + 1 if now - self._failed_at < self._hasty_s else 0
-        if self._hasty >= _HASTY_RETRIES:
-            self._violation(6, f"{self._hasty} retries in a row without a pause")
-            self._hasty = 0
 
 
 def wait_s(headers: Mapping[str, str]) -> float:

@@ -1,27 +1,20 @@
-"""The sockets of a stand-in: HTTP/1.1 with keep-alive on 127.0.0.1, a thread a connection."""
+"""The sockets of a stand-in: a port of this machine, a thread a connection."""
 
 import socket
+import struct
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import ThreadingTCPServer
 from threading import Condition, Thread
 from typing import Any
 
-from edged.simulation.platforms._records import Reply, Request
-
-Receive = Callable[[Request, Callable[[], bool]], tuple[bytes, bool]]
-
-_LARGEST_BODY = 16 * 1024 * 1024  # bytes; more is not even read
+Handler = Callable[[socket.socket, Any, Any], Any]  # of socketserver: it is done with the connection when it returns
 
 
 class Listener:
-    """A port that is bound at once and answers between `start` and `stop`.
+    """A port that is bound at once and answers between `start` and `stop`."""
 
-    `receive` gets each request, with a way to ask whether its client is gone, and returns the bytes of the answer and
-    whether the connection ends with them.
-    """
-
-    def __init__(self, port: int, receive: Receive) -> None:
-        self._server = _Server(port, receive)
+    def __init__(self, port: int, handler: Handler) -> None:
+        self._server = _Server(port, handler)
         self._thread: Thread | None = None
         self.port: int = self._server.server_address[1]
 
@@ -41,14 +34,28 @@ class Listener:
         self._server.disconnect()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+def hang_up(connection: socket.socket) -> None:
+    """Ends a connection that another thread may be reading; that thread closes it."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:  # the client was faster
+        return
 
-    def __init__(self, port: int, receive: Receive) -> None:
-        self.receive = receive
+
+def reset(connection: socket.socket) -> None:
+    """Closes a connection with RST instead of FIN."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # on, for 0 s
+    connection.close()
+
+
+class _Server(ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, port: int, handler: Handler) -> None:
         self._connections: set[socket.socket] = set()
         self._changed = Condition()
-        super().__init__(("127.0.0.1", port), _Connection)
+        super().__init__(("127.0.0.1", port), handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
@@ -65,53 +72,5 @@ class _Server(ThreadingHTTPServer):
         """Ends all connections, so that their threads end too."""
         with self._changed:
             for connection in self._connections:
-                _shut(connection)
+                hang_up(connection)
             self._changed.wait_for(lambda: not self._connections, timeout=2.0)
-
-
-class _Connection(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except ConnectionError:  # the client went away in the middle, as clients do
-            self.close_connection = True
-
-    def take(self) -> None:
-        """One request: read, answered, and the connection kept or closed."""
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdigit() or int(length) > _LARGEST_BODY:
-            self.close_connection = True
-            self.wfile.write(Reply(411, headers={"Connection": "close"}).encode())
-            return
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            self.close_connection = True
-            return
-        request = Request(self.command, self.path, self.headers, body, arrived=0.0)
-        answer, ends = self.server.receive(request, self._is_gone)
-        self.wfile.write(answer)
-        self.close_connection |= ends
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = take  # noqa: N815 (http.server's names)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what arrives is kept in `requests`."""
-
-    def _is_gone(self) -> bool:
-        try:
-            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-
-def _shut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # the client was faster
-        return

@@ -13,7 +13,7 @@ from edged.reading import Value
 
 @dataclass(frozen=True)
 class Violation:
-    """Something that a correct client never does, by the number of the statement that it breaks."""
+    """Something that a correct client never does, by the number of the statement that it breaks; 0: the protocol."""
 
     statement: int
     text: str
@@ -23,7 +23,7 @@ class Violation:
 class Accepted:
     """A reading that the stand-in has stored."""
 
-    target: str  # Databoom: the signal; BBData: the object's id; Datacake: device/FIELD
+    target: str  # Databoom: the signal; BBData: the object's id; Datacake: device/FIELD; plain MQTT: the topic
     time_ms: int
     value: Value
 
@@ -105,11 +105,15 @@ class Fault:
     store: bool = False  # treat and store the request first, as if nothing were wrong
     cut: bool = False  # close the connection without an answer, or after `cut_after` bytes of it
     cut_after: int = 0
+    reset: bool = False  # cut with RST instead of FIN
     delay_s: float = 0.0  # before the answer
+    trickle_s: float = 0.0  # before each byte of it
 
     def __post_init__(self) -> None:
         if self.status == 0 and not self.store:
             raise ValueError("the platform's own answer (status 0) needs store=True")
+        if self.reset and not self.cut:
+            raise ValueError("reset=True says how to cut and needs cut=True")
 
     def reply(self, own: Reply | None) -> Reply:
         """The scripted reply, or the platform's `own` one where that is asked for."""

@@ -1,85 +1,66 @@
-"""What all stand-ins are: an HTTP server on this machine that remembers what it was sent, and fails on demand."""
+"""The way in of the stand-ins over HTTP: a server on this machine that fails on demand, and what clients owe it."""
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from threading import Event, RLock
+from functools import partial
+from threading import Event
 from typing import Any, ClassVar, Literal, Self
 
 from edged.simulation.platforms import _strict_json
 from edged.simulation.platforms._conduct import Conduct, Fate, Flight
+from edged.simulation.platforms._http_connection import HttpConnection, Outgoing
 from edged.simulation.platforms._listener import Listener
-from edged.simulation.platforms._records import Accepted, Fault, Refusal, Reply, Request, Violation
+from edged.simulation.platforms._records import Fault, Refusal, Reply, Request
+from edged.simulation.platforms._stand_in import Modes, StandIn
 
 _KEPT_REQUESTS = 10_000
 _SHORTEST_SECRET = 8  # anything shorter turns up in a body by chance
+_LONGEST_REASON = 200  # characters
 _PARKED = {401, 403, 404, 405, 406, 415}
 _TRANSIENT = {408, 425, 429}
 
 
-@dataclass
-class Modes:
-    """What can be switched on any stand-in, at its opening and (but for `hasty_s`) later."""
+class HttpStandIn(StandIn):
+    """A stand-in over HTTP; a platform adds `answer`, `readings`, `admit` and `example`."""
 
-    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000  # the server's clock, UTC
-    monotonic: Callable[[], float] = time.monotonic  # s, for rates and waits
-    hasty_s: float = 0.020  # a retry sooner than this made no pause (statement 6); 0 never complains
-
-
-class StandIn:
-    """The common part; a platform adds `answer`, `readings`, `admit` and `example`."""
-
-    platform: ClassVar[str]
     path: ClassVar[str] = ""  # what the config's `url` has behind host and port
     secret_in: ClassVar[Literal["header", "body"]] = "header"
     shared_target: ClassVar[int | None] = None  # the statement against overlapping requests for one target
     modes: Modes
 
     def __init__(self, port: int, modes: Modes) -> None:
+        super().__init__()
         self.modes = modes
-        self.accepted: list[Accepted] = []  # each target and time once, in the order of arrival
-        self.violations: list[Violation] = []
         self.requests: list[Request] = []  # the last 10,000
-        self.resends = 0  # readings that came again, as they were stored
-        self.secrets: set[str] = set()
-        self._lock = RLock()
         self._stopping = Event()
         self._faults: deque[Fault] = deque()
-        self._places: dict[tuple[str, int], int] = {}  # (key, time) -> index in `accepted`
         self._conduct = Conduct(self.violation, modes.hasty_s, self.shared_target)
-        self._made_up = True
-        self._listener: Listener | None = Listener(port, self._receive)
+        self._listener: Listener | None = self._listen(port)
         self.port = self._listener.port
 
     # For whoever runs it
 
     @property
     def url(self) -> str:
-        """What the config's key `url` takes."""
         return f"http://127.0.0.1:{self.port}{self.path}"
 
+    @property
+    def address(self) -> str:
+        return f'url = "{self.url}"'
+
     def start(self) -> Self:
-        """Begins to answer; after `stop`, on the same port and with all that was accepted."""
         self._stopping.clear()
         if self._listener is None:
-            self._listener = Listener(self.port, self._receive)
+            self._listener = self._listen(self.port)
         self._listener.start()
         return self
 
     def stop(self) -> None:
-        """Closes the port and all connections; clients are refused from here on."""
         self._stopping.set()
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def fail(self, *faults: Fault) -> None:
         """Scripts the next answers, one fault a request."""
@@ -87,36 +68,10 @@ class StandIn:
             self._faults.extend(faults)
 
     def forgive(self) -> None:
-        """To be called where the client is restarted, or a person sends refused readings again."""
         with self._lock:
             self._conduct.forgive()
 
-    def snapshot(self) -> tuple[list[Accepted], list[Violation]]:
-        """Copies of what was accepted and of the violations."""
-        with self._lock:
-            return list(self.accepted), list(self.violations)
-
-    def admit(self, options: Mapping[str, Any], targets: Iterable[Mapping[str, Any]]) -> None:
-        """Takes the identifiers of a configured destination; the first time, instead of the made-up ones."""
-        with self._lock:
-            if self._made_up:
-                self._made_up = False
-                self.forget_identifiers()
-            self.take_identifiers(options, targets)
-
     # What a platform adds
-
-    def forget_identifiers(self) -> None:
-        """Drops the made-up identifiers."""
-        raise NotImplementedError
-
-    def take_identifiers(self, options: Mapping[str, Any], targets: Iterable[Mapping[str, Any]]) -> None:
-        """Adds a destination's identifiers and secrets."""
-        raise NotImplementedError
-
-    def example(self) -> str:
-        """The TOML table of a destination with the made-up identifiers."""
-        raise NotImplementedError
 
     def answer(self, request: Request) -> Reply:
         """The platform's own answer; may raise Refusal."""
@@ -135,10 +90,6 @@ class StandIn:
 
     # For a platform's use
 
-    def violation(self, statement: int, text: str) -> None:
-        """Records a breach of a statement."""
-        self.violations.append(Violation(statement, text))
-
     def document(self, request: Request) -> Any:
         """The JSON body.  Raises ValueError, and records the breach, where it is not strict."""
         try:
@@ -147,25 +98,12 @@ class StandIn:
             self.violation(1, f"body: {error}")
             raise
 
-    def store(self, key: str, reading: Accepted) -> Accepted | None:
-        """Stores a reading, over an earlier one of the same key and time; that one is returned."""
-        place = self._places.setdefault((key, reading.time_ms), len(self.accepted))
-        if place == len(self.accepted):
-            self.accepted.append(reading)
-            return None
-        earlier, self.accepted[place] = self.accepted[place], reading
-        same = (type(earlier.value), earlier.value) == (type(reading.value), reading.value)
-        self.resends += same
-        return earlier
-
-    def stored(self, key: str, time_ms: int) -> bool:
-        """Whether there is a reading of that key and time."""
-        return (key, time_ms) in self._places
-
     # One request
 
-    def _receive(self, request: Request, is_gone: Callable[[], bool]) -> tuple[bytes, bool]:
-        """The bytes to send back, and whether the connection ends with them."""
+    def _listen(self, port: int) -> Listener:
+        return Listener(port, partial(HttpConnection, self._receive))
+
+    def _receive(self, request: Request, is_gone: Callable[[], bool]) -> Outgoing:
         with self._lock:
             request.arrived = self.modes.monotonic()
             self.requests.append(request)
@@ -173,7 +111,7 @@ class StandIn:
             readings = dict(self.readings(request))
             self._check_secrets(request)
             self._conduct.arrived(Flight(request, frozenset(target for target, _ in readings), is_gone), readings)
-            fault = self._faults.popleft() if self._faults else Fault(status=0, store=True)
+            fault = self._fault(request)
             own = self._own_reply(request) if fault.store else None
         if fault.delay_s:
             self._stopping.wait(fault.delay_s)
@@ -185,11 +123,19 @@ class StandIn:
             seen = Reply(0) if lost else reply
             self._conduct.answered(request, readings, seen, Fate.TRANSIENT if lost else self._fate(reply), now)
             request.status = seen.status
+            if seen.status >= 300:
+                reason = " ".join(reply.body.decode(errors="replace").split())[:_LONGEST_REASON]
+                self.refused(f"{reply.status} {request.method} {request.route}: {reason}".removesuffix(": "))
             if fault.cut or not lost:
                 self.finished(request, now)
         if lost:
-            return reply.encode()[: fault.cut_after if fault.cut else 0], True
-        return reply.encode(), False
+            return Outgoing(reply.encode()[: fault.cut_after if fault.cut else 0], ends=True, resets=fault.reset)
+        return Outgoing(reply.encode(), pause_s=fault.trickle_s)
+
+    def _fault(self, request: Request) -> Fault:
+        if self.modes.poison and self.modes.poison in request.body:
+            return Fault(cut=True)
+        return self._faults.popleft() if self._faults else Fault(status=0, store=True)
 
     def _own_reply(self, request: Request) -> Reply:
         try:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from edged.reading import Value, iso
-from edged.simulation.platforms import _bbdata_units, _strict_json
+from edged.simulation.platforms import _bbdata_objects, _bbdata_units, _strict_json
 from edged.simulation.platforms._bbdata_body import Measure, measures, refusal, unreadable
+from edged.simulation.platforms._bbdata_objects import Known
 from edged.simulation.platforms._bbdata_units import UNITS
 from edged.simulation.platforms._records import Accepted, Fault, Refusal, Reply, Request
-from edged.simulation.platforms._server import Modes, StandIn
+from edged.simulation.platforms._server import HttpStandIn
+from edged.simulation.platforms._stand_in import Modes
 
 # In a 400 these tell of a clock, of the request or of identifiers: the reading itself may be sent again.
 _NOT_THE_READING = (
@@ -33,15 +35,10 @@ class BBDataModes(Modes):
 
     generation: Literal["v2", "legacy"] = "v2"
     legacy_bad_token_status: int = 401  # 30: not documented
+    legacy_atomic: bool = True  # 39: else what stands before the first offender is stored
+    legacy_duplicates: Literal["refuse", "take"] = "refuse"  # 37
     crash_midway: int | None = None  # 39: store so many items of the next request, answer 500; once
     kafka_down: bool = False  # 43: legacy only: nothing with ack=true is stored
-
-
-class Known(NamedTuple):
-    """An object that the stand-in knows."""
-
-    token: str
-    type: str
 
 
 class Checked(NamedTuple):
@@ -53,19 +50,13 @@ class Checked(NamedTuple):
     value: Value | None  # None: dropped later, unseen (legacy)
 
 
-class BBData(StandIn):
+class BBData(HttpStandIn):
     """Takes measures, one or many, all or none of them."""
 
     platform = "bbdata"
     secret_in = "body"
     shared_target = 44
-    made_up: ClassVar[dict[int, Known]] = {
-        4711: Known("0123456789abcdef0123456789abcdef", "float"),
-        4712: Known("123456789abcdef0123456789abcdef0", "int"),
-        4713: Known("23456789abcdef0123456789abcdef01", "bool"),
-        4714: Known("3456789abcdef0123456789abcdef012", "string"),
-        4715: Known("456789abcdef0123456789abcdef0123", "float"),
-    }
+    made_up: ClassVar[dict[int, Known]] = _bbdata_objects.MADE_UP
     modes: BBDataModes
 
     def __init__(self, port: int = 0, **modes: Any) -> None:
@@ -80,27 +71,12 @@ class BBData(StandIn):
         self.secrets.clear()
 
     def take_identifiers(self, options: Mapping[str, Any], targets: Iterable[Mapping[str, Any]]) -> None:
-        for target in targets:
-            self.objects[target["object"]] = Known(target["token"], target.get("type") or "string")
-            self.secrets.add(target["token"])
+        objects = _bbdata_objects.of(targets)
+        self.objects |= objects
+        self.secrets.update(known.token for known in objects.values())
 
     def example(self) -> str:
-        lines = [
-            f'"SENSOR.QUANTITY" = {{ object = {number}, token = "{known.token}", type = "{known.type}" }}'
-            for number, known in self.objects.items()
-        ]
-        first = lines[0].replace("SENSOR.QUANTITY", "greenhouse.temperature")
-        return "\n".join(
-            [
-                "[destinations.bbdata]",
-                'platform = "bbdata"',
-                f'url = "{self.url}"',
-                "[destinations.bbdata.series]",
-                first,
-                *(f"# {line}" for line in lines[1:]),
-                "",
-            ]
-        )
+        return _bbdata_objects.example(self.platform, self.address, self.objects)
 
     def readings(self, request: Request) -> Iterator[tuple[tuple[str, Any], Any]]:
         if request.query.get("simulate", "false").lower() in _TRUE:
@@ -128,8 +104,13 @@ class BBData(StandIn):
         items = measures(document, is_array, self._legacy, self.violation)
         now = self.modes.now_ms()
         checked: list[Checked] = []
-        for item in items:
-            checked.append(self._check(item, now, checked))
+        try:
+            for item in items:
+                checked.append(self._check(item, now, checked))
+        except Refusal:
+            if self._legacy and not self.modes.legacy_atomic and not simulate:
+                self._store_all(checked)
+            raise
         if self._legacy and self.modes.kafka_down and request.query.get("ack", "").lower() in _TRUE:  # 43
             raise refusal(500, "Internal Server Error", "the measures could not be put into the pipeline")
         if not simulate:
@@ -179,7 +160,8 @@ class BBData(StandIn):
         echo, value = self._read(item, known, who)
         if any((other.measure.object_id, other.time_ms) == (item.object_id, at) for other in before):  # 36
             raise refusal(400, "WrongParamsException", f"{who}: two or more values with the same timestamp")
-        if self.stored(str(item.object_id), at):  # 37
+        takes_again = self._legacy and self.modes.legacy_duplicates == "take"
+        if self.stored(str(item.object_id), at) and not takes_again:  # 37
             text = f"{who}: a measure with the same timestamp ({iso(at)}) already exists for this object"
             raise refusal(400, "WrongParamsException", text)
         return Checked(item, at, echo, value)

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal
 from edged.reading import Value
 from edged.simulation.platforms import _iso, _strict_json
 from edged.simulation.platforms._records import Accepted, Refusal, Reply, Request
-from edged.simulation.platforms._server import Modes, StandIn
+from edged.simulation.platforms._server import HttpStandIn
+from edged.simulation.platforms._stand_in import Modes
 
 _STRICT_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:?00)", re.ASCII)
 
@@ -23,7 +24,11 @@ _STRICT_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:?0
 class DataboomModes(Modes):
     """What is not documented, or has to be provoked."""
 
-    success: Literal["documented", "204", "other"] = "documented"  # 20
+    # 20; "partial" stores the first half of several points, and says something else than that all were processed
+    success: Literal["documented", "204", "empty", "other", "partial"] = "documented"
+    invalid_status: int = 400  # 11 to 18
+    unknown_device_status: int = 404  # 12
+    error_body: Literal["message", "empty"] = "message"  # 9 to 18
     publish: bool = True  # 10: whether the token may publish
     dates: Literal["strict", "lenient"] = "strict"  # 17
     max_signals: int = 20  # 19
@@ -40,7 +45,7 @@ class Point:
     value: Any
 
 
-class Databoom(StandIn):
+class Databoom(HttpStandIn):
     """Takes pushes of signals in the array form and in the history form."""
 
     platform = "databoom"
@@ -72,7 +77,7 @@ class Databoom(StandIn):
         return f"""\
 [destinations.databoom]
 platform = "databoom"
-url = "{self.url}"
+{self.address}
 token = "{self.made_up_token}"
 device = "{self.made_up_device}"
 [destinations.databoom.series]
@@ -99,35 +104,36 @@ device = "{self.made_up_device}"
         self._check_head(request)
         if not request.is_json:
             self.violation(1, "Content-Type is not application/json")
-            raise _refusal(415, "Content-Type must be application/json")
+            raise self._refusal(415, "Content-Type must be application/json")
         try:
             document = self.document(request)
         except ValueError:
-            raise _refusal(400, "body is no JSON") from None
+            raise self._refusal(400, "body is no JSON") from None
         points = self._points(document)
         self._check_size(request, points)
         readings = [self._reading(point) for point in points]
         self._check_device(document)
         self._note_signals(document)
-        for reading in readings:
+        whole = self.modes.success != "partial" or len(readings) == 1
+        for reading in readings if whole else readings[: len(readings) // 2]:
             earlier = self.store(f"{document['device']}/{reading.target}", reading)
             if earlier is not None and earlier.value != reading.value:
                 self.violation(3, f"{reading.target} at {reading.time_ms}: {earlier.value!r} is now {reading.value!r}")
-        return self._success()
+        return self._success(whole)
 
     def _check_head(self, request: Request) -> None:
         if request.route not in (self.path, self.path + "/"):  # 9, and nobody's fault but the config's
-            raise _refusal(404, "not found")
+            raise self._refusal(404, "not found")
         if request.method != "POST":
             self.violation(9, f"method {request.method}")
-            raise _refusal(405, "method not allowed")
+            raise self._refusal(405, "method not allowed")
         scheme, _, token = (request.headers.get("Authorization") or "").partition(" ")
         if scheme != "Bearer" or not token:
             self.violation(10, "Authorization is not 'Bearer <token>'")
         if scheme != "Bearer" or token not in self.secrets:
-            raise _refusal(401, "unauthorized")
+            raise self._refusal(401, "unauthorized")
         if not self.modes.publish:
-            raise _refusal(403, "the token lacks the permission to publish")
+            raise self._refusal(403, "the token lacks the permission to publish")
 
     def _points(self, document: Any) -> list[Point]:
         if not isinstance(document, dict) or not document.keys() <= {"device", "signals", "date"}:
@@ -192,15 +198,15 @@ device = "{self.made_up_device}"
         size = len(request.body)
         if signals > self.modes.max_signals or len(points) > self.modes.max_points:
             self.violation(19, f"{signals} signals with {len(points)} points")
-            raise _refusal(413, "too many signals or points")
+            raise self._refusal(413, "too many signals or points")
         if size > self.modes.max_bytes:
             if len(points) > 1:  # a single value may be as long as its sensor made it
                 self.violation(19, f"{size} bytes")
-            raise _refusal(413, "body too large")
+            raise self._refusal(413, "body too large")
 
     def _check_device(self, document: dict[str, Any]) -> None:
         if document["device"] not in self.known_devices:  # 12
-            raise _refusal(404, "unknown device")
+            raise self._refusal(self.modes.unknown_device_status, "unknown device")
 
     def _note_signals(self, document: dict[str, Any]) -> None:
         signals = document["signals"]
@@ -214,15 +220,22 @@ device = "{self.made_up_device}"
             if name not in self.configured:
                 self.created.append(name)
 
-    def _success(self) -> Reply:  # 20
-        if self.modes.success == "204":
-            return Reply(204)
-        documented = self.modes.success == "documented"
-        return Reply.json(200, {"message": "ALL_INFO_PROCESSED" if documented else "SOME_INFO_PROCESSED"})
+    def _success(self, whole: bool) -> Reply:  # 20
+        match self.modes.success:
+            case "204":
+                return Reply(204)
+            case "empty":
+                return Reply(200)
+            case "other":
+                whole = False
+        return Reply.json(200, {"message": "ALL_INFO_PROCESSED" if whole else "SOME_INFO_PROCESSED"})
 
     def _breach(self, statement: int, text: str) -> Refusal:
         self.violation(statement, text)
-        return _refusal(400, text)
+        return self._refusal(self.modes.invalid_status, text)
+
+    def _refusal(self, status: int, message: str) -> Refusal:
+        return Refusal(Reply(status) if self.modes.error_body == "empty" else Reply.json(status, {"message": message}))
 
 
 def lenient_ms(date: Any) -> int:
@@ -248,7 +261,3 @@ def _mail_ms(text: str) -> int:
 
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
-
-
-def _refusal(status: int, message: str) -> Refusal:
-    return Refusal(Reply.json(status, {"message": message}))

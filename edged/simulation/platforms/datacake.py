@@ -14,7 +14,8 @@ from edged.reading import Value
 from edged.simulation.platforms import _strict_json
 from edged.simulation.platforms._datacake_fields import ANY, FIELD_TYPES, fits
 from edged.simulation.platforms._records import Accepted, Refusal, Reply, Request
-from edged.simulation.platforms._server import Modes, StandIn
+from edged.simulation.platforms._server import HttpStandIn
+from edged.simulation.platforms._stand_in import Modes
 
 _ROUTE = re.compile(r"/v1/devices/([^/]+)/record(/?)")
 _STAMP = re.compile(r"\d{9,10}", re.ASCII)
@@ -29,6 +30,9 @@ class DatacakeModes(Modes):
     record_right: bool = True  # 57: whether the key may record
     max_entries: int = 100  # 58
     unknown_field: Literal["reject", "drop"] = "reject"  # 59
+    ahead_ms: int = 2000  # 60
+    mismatch: Literal["list", "detail", "drop"] = "list"  # 61: 400 with either body, or left out of a 2xx
+    atomic: bool = True  # 61: else what fits in a refused batch is stored
     write_interval_s: float = 1.0  # 62
     excess: Literal["429", "429-bare", "drop"] = "429"  # 62
     same_field_twice: bool = False  # 63: allowed in one request where the stamps differ
@@ -47,7 +51,7 @@ class Write:
     at: float  # s, monotonic: of its arrival, then of its completion
 
 
-class Datacake(StandIn):
+class Datacake(HttpStandIn):
     """Takes batches of dated field values."""
 
     platform = "datacake"
@@ -90,7 +94,7 @@ class Datacake(StandIn):
             [
                 "[destinations.datacake]",
                 'platform = "datacake"',
-                f'url = "{self.url}"',
+                self.address,
                 f'token = "{self.made_up_token}"',
                 f'device = "{self.made_up_device}"',
                 "[destinations.datacake.series]",
@@ -123,15 +127,15 @@ class Datacake(StandIn):
             raise _refusal(400, f"JSON parse error - {error}") from None
         entries = self._entries(document)
         known, unknown = self._known(device, entries)
-        readings = self._readings(device, known)
-        kept = self._within_rate(request, readings)
-        kept = self._within_quota(device, kept)
-        for reading in kept:
-            self._store(reading)
-        dropped = [*unknown, *(reading for reading in readings if reading not in kept)]
-        self.dropped += dropped
-        for target in {reading.target for reading in kept}:
-            self._writes[target] = Write(request, request.arrived)
+        readings, errors = self._readings(device, known)
+        fitting = [reading for reading, error in zip(readings, errors, strict=True) if not error]
+        refused = any(errors) and self.modes.mismatch != "drop"
+        if not refused or not self.modes.atomic:
+            kept = self._within_quota(device, self._within_rate(request, fitting))
+            self._store_all(request, kept)
+            self.dropped += [*unknown, *(reading for reading in readings if reading not in kept and not refused)]
+        if refused:  # 61
+            raise Refusal(Reply.json(400, errors)) if self.modes.mismatch == "list" else _refusal(400, "invalid value")
         return self._success()
 
     def finished(self, request: Request, at: float) -> None:
@@ -188,7 +192,8 @@ class Datacake(StandIn):
         dropped = [Accepted(f"{device}/{e['field']}", self._time_ms(e.get("timestamp")), e["value"]) for e in unknown]
         return [entry for entry in entries if entry["field"] in fields], dropped
 
-    def _readings(self, device: str, entries: list[dict[str, Any]]) -> list[Accepted]:
+    def _readings(self, device: str, entries: list[dict[str, Any]]) -> tuple[list[Accepted], list[dict[str, Any]]]:
+        """The entries as readings, and beside each what is wrong with its value (61)."""
         fields = self.devices[device]
         readings = [
             Accepted(f"{device}/{entry['field']}", self._time_ms(entry.get("timestamp")), self._scalar(entry["value"]))
@@ -198,9 +203,7 @@ class Datacake(StandIn):
             {} if fits(fields[entry["field"]], entry["value"]) else {"value": [f"not {fields[entry['field']]}"]}
             for entry in entries
         ]
-        if any(errors):  # 61, as a list beside the entries
-            raise Refusal(Reply.json(400, errors))
-        return readings
+        return readings, errors
 
     def _time_ms(self, stamp: Any) -> int:
         """60: whole seconds as a string."""
@@ -211,7 +214,7 @@ class Datacake(StandIn):
         if not isinstance(stamp, str) or not _STAMP.fullmatch(stamp):
             raise self._breach(60, f"timestamp {stamp!r} is no string of Unix seconds")
         time_ms = int(stamp) * 1000
-        if time_ms > now + 2000:
+        if time_ms > now + self.modes.ahead_ms:
             raise _refusal(400, "timestamp is in the future")
         return time_ms
 
@@ -264,12 +267,15 @@ class Datacake(StandIn):
             kept.append(reading)
         return kept
 
-    def _store(self, reading: Accepted) -> None:
+    def _store_all(self, request: Request, readings: list[Accepted]) -> None:
         """64: a field has one value a second."""
-        earlier = self.store(reading.target, reading)
-        if earlier is not None and earlier.value != reading.value:
-            text = f"{reading.target} at {reading.time_ms}: {earlier.value!r} is now {reading.value!r}"
-            self.violation(64, text)
+        for reading in readings:
+            earlier = self.store(reading.target, reading)
+            if earlier is not None and earlier.value != reading.value:
+                text = f"{reading.target} at {reading.time_ms}: {earlier.value!r} is now {reading.value!r}"
+                self.violation(64, text)
+        for target in {reading.target for reading in readings}:
+            self._writes[target] = Write(request, request.arrived)
 
     def _success(self) -> Reply:  # 66
         status = self.modes.success_status

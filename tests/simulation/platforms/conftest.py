@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edged.simulation.platforms import open_stand_in
+from tests.simulation.platforms.wire import Wire
 
 NOW_MS = 1_709_647_650_250  # 2024-03-05T14:07:30.250Z
 
@@ -97,6 +98,31 @@ def client(clock):
             stand_in = stack.enter_context(open_stand_in(platform, **modes))
             made = Client(stand_in, path, headers)
             stack.callback(made.connection.close)
+            return made
+
+        yield connect
+
+
+@pytest.fixture
+def broker(clock):
+    """Starts brokers: `broker(platform, **modes)`."""
+    with ExitStack() as stack:
+
+        def start(platform, **modes):
+            modes = {"now_ms": clock.now_ms, "monotonic": clock.monotonic, "hasty_s": 0, **modes}
+            return stack.enter_context(open_stand_in(platform, **modes))
+
+        yield start
+
+
+@pytest.fixture
+def wire():
+    """Opens connections to brokers: `wire(stand_in)`."""
+    with ExitStack() as stack:
+
+        def connect(stand_in):
+            made = Wire(stand_in, tls=stand_in.url.startswith("mqtts:"))
+            stack.callback(made.close)
             return made
 
         yield connect

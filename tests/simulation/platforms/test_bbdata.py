@@ -348,6 +348,23 @@ def test_what_is_stored_already(bbdata):
     assert client.violations == []
 
 
+@pytest.mark.statement(37)
+def test_what_is_stored_already_by_mode(bbdata):
+    client = bbdata("/input/measures", generation="legacy", legacy_duplicates="take")
+    for _ in range(2):
+        assert client.send(measure()).status == 200
+    assert client.accepted == [("4711", TIME_MS, pytest.approx(21.37))]
+    assert client.stand_in.resends == 1
+
+
+@pytest.mark.statement(39)
+@pytest.mark.parametrize(("query", "stored"), [("", 1), ("?simulate=true", 0)])
+def test_a_bulk_that_is_not_atomic_by_mode(bbdata, query, stored):
+    client = bbdata(f"/input/measures/bulk{query}", generation="legacy", legacy_atomic=False)
+    assert client.send([measure(), measure(token="f" * 32), measure(INT, "1")]).status == 401
+    assert len(client.accepted) == stored
+
+
 @pytest.mark.statement(38)
 def test_the_order_of_the_checks(bbdata):
     client = bbdata()

@@ -56,13 +56,39 @@ def test_the_documented_forms_are_stored(databoom):
 
 
 @pytest.mark.statement(20)
-@pytest.mark.parametrize(("success", "status"), [("204", 204), ("other", 200)])
+@pytest.mark.parametrize(("success", "status"), [("204", 204), ("empty", 200), ("other", 200)])
 def test_undocumented_successes(databoom, success, status):
     client = databoom(success=success)
     answer = client.send(ARRAY)
     assert answer.status == status
     assert b"ALL_INFO_PROCESSED" not in answer.body
     assert len(client.accepted) == 2
+
+
+@pytest.mark.statement(20)
+def test_a_part_alone_can_be_processed(databoom):
+    client = databoom(success="partial")
+    assert client.send(ARRAY).json == {"message": "SOME_INFO_PROCESSED"}
+    assert len(client.accepted) == 1
+    assert client.send(history(value=1)).json == {"message": "ALL_INFO_PROCESSED"}
+    assert len(client.accepted) == 2
+
+
+@pytest.mark.statement(12)
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_an_unknown_device_by_mode(databoom, status):
+    client = databoom(unknown_device_status=status)
+    assert client.send({**ARRAY, "device": "another"}).status == status
+    assert client.violations == []
+
+
+@pytest.mark.statement(13)
+def test_errors_by_mode(databoom):
+    client = databoom(invalid_status=422, error_body="empty")
+    for answer in (client.send({**ARRAY, "signals": []}), client.send(ARRAY, headers={"Authorization": "Bearer x"})):
+        assert answer.body == b""
+        assert answer.status in (401, 422)
+    assert client.violations == [13]
 
 
 @pytest.mark.statement(3)

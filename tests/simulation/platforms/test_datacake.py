@@ -173,6 +173,29 @@ def test_values_match_their_field(datacake, field, value, fits):
     assert client.violations == []
 
 
+@pytest.mark.statement(60)
+def test_how_far_ahead_a_stamp_may_be_by_mode(datacake):
+    client = datacake(ahead_ms=60_000)
+    assert client.send([entry(stamp="1709647710")]).status == 200
+    assert client.send([entry("HUMIDITY", stamp="1709647711")]).status == 400
+
+
+@pytest.mark.statement(61)
+@pytest.mark.parametrize(("mismatch", "status"), [("list", 400), ("detail", 400), ("drop", 200)])
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_mismatch_by_mode(datacake, mismatch, status, atomic):
+    client = datacake(mismatch=mismatch, atomic=atomic)
+    answer = client.send([entry("HUMIDITY", 40.0), entry("TEMPERATURE", "warm")])
+    assert answer.status == status
+    if status == 400:
+        assert isinstance(answer.json, list if mismatch == "list" else dict)
+    stored = status == 200 or not atomic
+    assert client.accepted == [(f"{DEVICE}/HUMIDITY", TIME_MS, 40.0)] * stored
+    dropped = [reading.target for reading in client.stand_in.dropped]
+    assert dropped == [f"{DEVICE}/TEMPERATURE"] * (mismatch == "drop")
+    assert client.violations == []
+
+
 @pytest.mark.statement(61)
 @pytest.mark.parametrize("value", ["null", "[1]", "{}", "1e999"])
 def test_what_no_field_takes(datacake, value):

@@ -23,7 +23,7 @@ def databoom(client):
 
 
 def test_the_platforms_are_the_modules():
-    assert {"bbdata", "databoom", "datacake"} <= set(names())
+    assert {"bbdata", "bbdata-mqtt", "databoom", "datacake", "mqtt"} <= set(names())
     assert not any(name.startswith("_") for name in names())
 
 
@@ -34,13 +34,13 @@ def test_an_unknown_platform_names_the_known_ones():
         open_stand_in("_server")
 
 
-@pytest.mark.parametrize("platform", ["bbdata", "databoom", "datacake"])
+@pytest.mark.parametrize("platform", ["bbdata", "bbdata-mqtt", "databoom", "datacake", "mqtt"])
 def test_an_unknown_mode_is_an_error(platform):
     with pytest.raises(TypeError, match="nonesuch"):
         open_stand_in(platform, nonesuch=True)
 
 
-@pytest.mark.parametrize("platform", ["bbdata", "databoom", "datacake"])
+@pytest.mark.parametrize("platform", ["bbdata", "bbdata-mqtt", "databoom", "datacake", "mqtt"])
 def test_one_that_never_started_closes_its_port(platform):
     stand_in = open_stand_in(platform)
     stand_in.stop()
@@ -107,6 +107,58 @@ def test_an_answer_can_be_cut_anywhere(databoom):
         received = b"".join(iter(lambda: connection.recv(100), b""))
     assert received.startswith(b"HTTP/1.1 404")
     assert len(received) == 30
+
+
+def test_a_connection_can_be_reset_at_every_byte(databoom):
+    client = databoom()
+    for cut_after in (0, 1, 30):
+        client.stand_in.fail(Fault(status=0, store=True, cut=True, cut_after=cut_after, reset=True))
+        with socket.create_connection(("127.0.0.1", client.stand_in.port)) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = b""
+            with pytest.raises(ConnectionResetError):  # noqa: PT012 (whenever it comes)
+                while more := connection.recv(100):
+                    received += more
+        assert len(received) == cut_after
+
+
+def test_a_reset_is_a_cut():
+    with pytest.raises(ValueError, match="cut=True"):
+        Fault(reset=True)
+
+
+def test_an_answer_can_come_byte_by_byte(databoom):
+    client = databoom()
+    client.stand_in.fail(Fault(status=0, store=True, trickle_s=0.002))
+    with socket.create_connection(("127.0.0.1", client.stand_in.port)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        pieces = list(iter(lambda: connection.recv(4096), b""))
+    assert len(pieces) > 10
+    assert b"".join(pieces).startswith(b"HTTP/1.1 404")
+
+
+def test_a_poisonous_request_is_never_answered(databoom):
+    client = databoom(poison=b"13.13")
+    assert client.send(push(value=12)).status == 200
+    for _ in range(3):
+        client.cut(push(value=13.13, name="other"))
+    assert client.send(push(value=14, name="third")).status == 200
+    assert len(client.accepted) == 2
+
+
+def test_refusals_are_told_in_a_line_each(databoom):
+    client = databoom()
+    client.send(push())
+    client.send(push(), path="/elsewhere?x=1")
+    client.stand_in.fail(Fault(503, b"<html>\n  <h1>Bad\tGateway" + b"." * 1000), Fault(500), Fault(cut=True))
+    client.send(push())
+    client.send(push())
+    client.cut(push())
+    first, second, third = client.stand_in.refusals
+    assert first == '404 POST /elsewhere: {"message": "not found"}'
+    assert second.startswith("503 POST /v1/signals/push: <html> <h1>Bad Gateway...")
+    assert len(second) < 300
+    assert third == "500 POST /v1/signals/push"
 
 
 def test_the_own_answer_needs_the_request_to_be_treated():
@@ -191,7 +243,7 @@ def test_a_client_that_gave_up_waiting_owes_the_same_readings(databoom):
     with pytest.raises(TimeoutError):
         client.send(push())
     client.connection.close()
-    while client.stand_in._conduct._failed_at is None:
+    while client.stand_in._conduct._pauses._failed_at is None:
         pass
     client.connection.timeout = 10
     assert client.send(push()).status == 200
