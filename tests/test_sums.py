@@ -63,11 +63,11 @@ def test_how_often_a_schedule_comes_a_day(schedule, times):
 
 def test_a_run_is_as_long_as_its_budget_allows_and_in_whole_cycles():
     second, minute, week = (86_400.0, 3), (1440.0, 2), (1 / 7, 1)
-    assert horizon([], 1000, 1.0) == 0
+    assert horizon([], 1000, 30.0) == 0
     assert horizon([(0.0, 3)], 1000, 1.0) == 0
     assert horizon([second], 60, 1.0) == pytest.approx(20)
     assert horizon([second, minute, week], 100_000, 1.0) == pytest.approx(120)
-    assert horizon([minute], 100_000, 600.0) == pytest.approx(18_000)
+    assert horizon([minute], 100_000, 18_000) == pytest.approx(18_000)
     assert horizon([week], 50, 1.0) >= 50 * 7 * 86_400 * 0.99
 
 
@@ -179,6 +179,30 @@ def test_a_backlog_that_grows_is_told(tmp_path):
     assert sums.drain_s["d"] == pytest.approx(86_400 * 1.3, rel=0.02)
     assert sums.grows_per_day == {"d": pytest.approx(86_400 * (1 - 1 / 1.3), rel=0.05)}
     assert sums.requests_per_day == pytest.approx(86_400 / 1.3, rel=0.05)
+
+
+@pytest.mark.pain("A7")
+def test_a_days_budget_makes_a_backlog_grow(tmp_path):
+    sums = work_out(load(tmp_path, SENSOR + DATACAKE.replace("series", "daily_points = 7500\nseries")))
+    assert sums.grows_per_day == {"d": pytest.approx(8640 - 7500, rel=0.02)}
+    assert sums.requests_per_day == pytest.approx(7500, rel=0.02)
+    assert sums.drain_s["d"] == pytest.approx(8640 / 7500 * 86_400, rel=0.02)
+
+
+def test_a_backlog_that_is_thinned_does_not_grow(tmp_path):
+    text = SENSOR.replace("10s", "1s") + DATACAKE.replace("series", 'backlog = "mean"\nseries')
+    sums = work_out(load(tmp_path, text))
+    assert sums.grows_per_day == {}
+    assert sums.requests_per_day <= 86_400 / 1.1
+
+
+@pytest.mark.parametrize(("every", "requests"), [("1s", 8640), ("5m", 288), ("1h", 24 * 4)])
+def test_fuller_requests_are_fewer(tmp_path, every, requests):
+    text = SENSOR + (
+        f'[destinations.b]\nplatform = "bbdata"\nevery = "{every}"\n[destinations.b.series]\n'
+        f'"s.temperature" = {{ object = 1, token = "{TOKEN}" }}\n'
+    )
+    assert work_out(load(tmp_path, text)).requests_per_day == pytest.approx(requests, rel=0.1)
 
 
 def test_rare_readings_among_many_have_their_figures(tmp_path):

@@ -37,6 +37,7 @@ _READS = 120  # of the fastest sensor in a run
 _BACKLOG = 120  # readings that are drained to begin with: more where that takes fewer than so many exchanges
 _EXCHANGES = 8
 _FLUSHES = 30  # that a run has at least, as far as the budget goes
+_ROUNDS = 6  # of a destination's `every`, likewise
 _CRON_TIMES = 200
 _SLEW_S, _STEEPEST = 4.0, 0.05  # by which the sensors' grid moves against the senders in a run, and at most in 1 s
 _MEMORY = Path("/dev/shm")  # so that a check does not wear the card
@@ -165,8 +166,8 @@ def reads_per_day(schedule: Schedule) -> float:
     return times / (at if times == _CRON_TIMES else 366 * DAY_S) * DAY_S
 
 
-def horizon(rates: Sequence[tuple[float, int]], budget: float, flush_interval: float) -> float:
-    """Seconds of a run: whole cycles of as slow sensors as the budget of readings allows.
+def horizon(rates: Sequence[tuple[float, int]], budget: float, least: float) -> float:
+    """Seconds of a run: whole cycles of as slow sensors as the budget of readings allows, and `least` if it does.
 
     `rates`: the reads a day of each sensor, and the readings of each read.
     """
@@ -175,7 +176,7 @@ def horizon(rates: Sequence[tuple[float, int]], budget: float, flush_interval: f
         return 0.0
     fastest = DAY_S / max(a_day for a_day, _ in rates)
     within = budget / sum(a_day * number for a_day, number in rates) * DAY_S
-    seconds = min(within, max(_READS * fastest, _FLUSHES * flush_interval))
+    seconds = min(within, max(_READS * fastest, least))
     cycle = max((DAY_S / a_day for a_day, _ in rates if DAY_S / a_day <= seconds), default=seconds)
     return cycle * math.floor(seconds / cycle)
 
@@ -189,8 +190,8 @@ class _Rates:
             sensor.name: sum(shaping_of(sensor, name) is not None for name in sample) for sensor, sample in plants
         }
 
-    def horizon(self, budget: float, flush_interval: float) -> float:
-        return horizon([(self._a_day[name], self._each[name]) for name in self._a_day], budget, flush_interval)
+    def horizon(self, budget: float, least: float) -> float:
+        return horizon([(self._a_day[name], self._each[name]) for name in self._a_day], budget, least)
 
     def readings_per_day(self, run: DryRun) -> float:
         """By what the run had of each read; for a sensor that was too slow for it, all of its quantities."""
@@ -215,7 +216,7 @@ class _Stored:
     def of(cls, plan: Plan, folder: Path, *, online: bool) -> "_Stored":
         """A run with or without network.  The store is closed at its end, so that a last checkpoint is counted."""
         rates = _Rates(plan.sensors)
-        seconds = rates.horizon(_BUDGET, plan.flush_interval)
+        seconds = rates.horizon(_BUDGET, _FLUSHES * plan.flush_interval)
         before = written()
         DryRun(replace(plan, sensors=()), folder / "empty").close()
         empty = written() - before
@@ -257,20 +258,26 @@ def written() -> float:
 def _outgoing(plan: Plan, budget: float, folder: Path) -> _Outgoing:
     """A run of one destination: first as always, then without network, then what is queued goes out."""
     rates = _Rates(plan.sensors)
-    seconds = rates.horizon(budget, plan.flush_interval)
+    rounds = max(_ROUNDS * each.common.every for each in plan.destinations)
+    seconds = rates.horizon(budget, max(_FLUSHES * plan.flush_interval, rounds))
     if not seconds:
         return _Outgoing()
     run = DryRun(plan, folder / "online")
     (line,) = run.lines.values()
     run.run(seconds)
     run.close()
-    settled = line.queue.delivered + line.queue.merged
+    settled = line.queue.delivered + line.queue.merged - line.settled_first
     per_day = rates.readings_per_day(run)
     drain_s = _drain_s(plan, per_day, folder)
     share = min(1.0, DAY_S / drain_s) if drain_s else 1.0  # that the platform's limits let go
+    points = per_day * line.queue.delivered / max(1, line.queue.delivered + line.queue.merged)
+    if points > line.points_a_day:
+        share = min(share, line.points_a_day / points)
+        drain_s = max(drain_s, points / line.points_a_day * DAY_S)
     scale = per_day * share / settled if settled else 0.0
     requests, load = line.requests * scale, line.load.times(scale)
-    return _Outgoing(per_day, requests, load, drain_s, per_day * (1 - share), line.weighed)
+    grows = 0.0 if line.thins else per_day * (1 - share)
+    return _Outgoing(per_day, requests, load, drain_s, grows, line.weighed)
 
 
 def _drain_s(plan: Plan, per_day: float, folder: Path) -> float:

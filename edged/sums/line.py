@@ -14,7 +14,6 @@ from edged.reading import Entry
 from edged.secret import Secret, public
 from edged.sending.choosing import Manner
 from edged.sending.mapping import Mapping
-from edged.sending.quota import Quota
 from edged.sending.rounds import phase_of
 from edged.sending.sender import Sender
 from edged.store.log import Log
@@ -57,6 +56,7 @@ class Line:
         self.name = destination.name
         self.requests = 0
         self.load = Load()
+        self.settled_first = 0  # readings, by the first request: what had gathered by then is anybody's guess
         self.weighed = True  # whether the load is that of all requests
         self.resting = False  # until there are new readings, or for a time that they may end
         self._run = run
@@ -69,8 +69,11 @@ class Line:
         self._last_exchange: float | None = None
         self._settles: list[Callable[[], None]] = []
         mapping = Mapping(tuple((pattern, _readable(target)) for pattern, target in destination.mapping.rules))
+        self._routes: set[object] = set()
         self.queue = run.log.open_queue(destination.name, mapping.choice, destination.bounds)
         platform = _dry(destination.platform, self)(self._options)
+        self.thins = platform.limits.backlog != "all"  # what comes faster than the platform takes it
+        self._points_a_day = platform.limits.points_a_day
         self._sender = Sender(
             cast(Queue, _Held(self.queue, self._settles)),
             platform,
@@ -82,10 +85,18 @@ class Line:
                 phase=phase_of(destination.name),
                 live_first=destination.common.drain == "live-first",
             ),
-            Quota(platform.limits.points_a_day, lambda: None, lambda points: None),
             monotonic=lambda: self._now,
             now_ms=run.now_ms,
         )
+
+    @property
+    def points_a_day(self) -> float:
+        """What its platform takes of all its routes in a day."""
+        return self._points_a_day * len(self._routes) or math.inf
+
+    def routed(self, route: object) -> None:
+        """A request goes this way."""
+        self._routes.add(route)
 
     def wake(self, after_s: float = 0.0) -> None:
         """Lets the sender take a step."""
@@ -125,6 +136,8 @@ class Line:
     def _settle(self) -> None:
         for settle in self._settles:
             settle()
+        if self.requests and not self.settled_first:
+            self.settled_first, self.requests, self.load = len(self._settles), 0, Load()
         if self._settles:
             self._run.flush_later()
         self._settles.clear()
@@ -175,6 +188,7 @@ def _dry(platform: type[Platform], line: Line) -> type[Platform]:
         return line
 
     def judge(self: Platform, reply: Any, items: Sequence[Item]) -> list[Outcome]:
+        line.routed(self.route(self.options, items[0].target))
         return [Delivered()] * len(items)
 
     def refuses(self: Platform, item: Item) -> None:

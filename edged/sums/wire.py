@@ -110,7 +110,7 @@ def _head(request: Any) -> int:
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     headers = {
         "Host": url.netloc,
-        **_session_headers(),
+        **_usual_headers(),
         **request.headers,
         "Content-Length": str(len(request.body)),
     }
@@ -119,11 +119,11 @@ def _head(request: Any) -> int:
 
 
 @cache
-def _session_headers() -> dict[str, str]:
+def _usual_headers() -> dict[str, str]:
     """What every request has."""
-    from requests.utils import default_headers  # it depends on what is installed which encodings are offered
+    from edged.transports.http import HEADERS  # with it comes `requests`, which a config of brokers does not need
 
-    return {**default_headers(), "User-Agent": "edged", "Accept": "application/json"}
+    return HEADERS
 
 
 def _message(message: Any, tls: bool) -> Load:
