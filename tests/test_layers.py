@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "edged"
 LAYERS = (  # each may import those below it
     ("__main__",),
     ("cli",),
+    ("probing",),
     ("overview", "sums"),
     ("daemon",),
     ("config", "sampling", "sending", "monitoring"),
@@ -30,12 +31,12 @@ ALLOWED = {  # within a level: (importer, imported) -> why
 HEAVY = {  # module -> the only ones that may import it at their head
     "gpiozero": (),
     "lgpio": (),
-    "paho": ("edged.transports.mqtt",),
+    "paho": ("edged.transports.session",),
     "persistqueue": ("edged.store.tables",),
-    "requests": ("edged.transports.http",),
+    "requests": ("edged.transports.connection", "edged.transports.http"),
     "rich": (),
     "smbus2": (),
-    "urllib3": ("edged.transports.http",),
+    "urllib3": ("edged.transports.connection", "edged.transports.http"),
     "voluptuous": ("edged.config.values",),
 }
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "the daemon, in the foreground",
     "check": "look the config over and say what it would do",
     "read": "read the configured sensors once and print their values",
+    "probe": "whether destinations can be reached, and take these credentials; nothing is stored there",
     "status": "how the running daemon is doing: sensors, destinations, store",
     "queue": "what the destinations have not got yet, or have refused: list, export, retry, drop, adopt",
     "drivers": "the kinds of sensors there are, or one in detail",

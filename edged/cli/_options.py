@@ -38,6 +38,8 @@ def type_name(kind: Any) -> str:
         return " | ".join(type_name(part) for part in parts if part is not type(None))
     if get_origin(kind) is tuple:
         return f"list of {type_name(parts[0])}"
+    if get_origin(kind) is dict and (inner := type_name(parts[1])) != "table":
+        return f"table of {inner}"
     names = {str: "string", int: "integer", float: "number", bool: "boolean", Path: "path", Secret: "secret"}
     return names.get(kind, "table")
 
@@ -50,7 +52,7 @@ def _default(declared: Declaration) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:g}"
-    return json.dumps(value) if isinstance(value, (bool, str, int)) else "see there"
+    return json.dumps(value) if isinstance(value, (bool, str, int, tuple)) else "see there"
 
 
 def _limits(declared: Declaration) -> str:

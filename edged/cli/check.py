@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from edged.cli import DONE, FAILED, WRONG_CONFIG, fail, show, table
@@ -92,18 +93,24 @@ def _unreadable(config: Config, document: Document) -> list[Problem]:
     problems = []
     for destination in config.destinations.values():
         path: tuple[str, ...] = ("destinations", destination.name)
-        found = [((*path, key), value) for key, value in vars(destination.options).items()]
+        found = list(_secrets(destination.options, path))
         for pattern, target in destination.mapping.rules:
-            found += [
-                ((*path, "series", pattern, key), value) for key, value in getattr(target, "__dict__", {}).items()
-            ]
-        for where, value in found:
-            if isinstance(value, Secret):
-                try:
-                    value.reveal()
-                except SecretUnreadable as error:
-                    problems.append(Problem(document.place(where), dotted(where), str(error), "warning"))
+            found += _secrets(target, (*path, "series", pattern))
+        for where, secret in found:
+            try:
+                secret.reveal()
+            except SecretUnreadable as error:
+                problems.append(Problem(document.place(where), dotted(where), str(error), "warning"))
     return problems
+
+
+def _secrets(options: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Secret]]:
+    """The secrets among options, and in tables of theirs, with their keys."""
+    for key, value in (options if isinstance(options, dict) else getattr(options, "__dict__", {})).items():
+        if isinstance(value, Secret):
+            yield (*path, key), value
+        elif isinstance(value, dict):
+            yield from _secrets(value, (*path, key))
 
 
 def _sums(config: Config) -> Sums | None:

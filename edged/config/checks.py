@@ -15,7 +15,7 @@ from cronsim import CronSim, CronSimError
 from edged.config.config import Config, Destination, Sensor
 from edged.config.document import Document, Problem, dotted
 from edged.config.positions import Path
-from edged.config.values import size_text
+from edged.config.quantities import size_text
 from edged.drivers import EventDriver
 from edged.sending.mapping import Usual
 from edged.series import matches
@@ -126,8 +126,12 @@ def _destination(destination: Destination) -> Iterator[_Finding]:
     url = urlsplit(getattr(destination.options, "url", ""))
     if url.scheme == "http" and not (url.hostname == "localhost" or (url.hostname or "").startswith("127.")):
         yield _warning((*path, "url"), "without TLS all may read what is sent there, credentials too; https:// is safe")
-    if (file := destination.common.ca_file) and not file.exists():
-        yield _warning((*path, "ca_file"), f"{file} does not exist")
+    files = {key: getattr(destination.options, key, None) for key in ("cert_file", "key_file")}
+    for key, file in {"ca_file": destination.common.ca_file, **files}.items():
+        if file and not file.exists():
+            yield _warning((*path, key), f"{file} does not exist")
+    if destination.common.proxy and not destination.platform.takes_proxy:
+        yield _warning((*path, "proxy"), "this platform connects directly, without it", key=True)
     for pattern, target in destination.mapping.rules:
         if "*" in pattern and target is not None and not isinstance(target, Usual):
             yield _warning((*path, "series", pattern), "all series that it matches share this one target", key=True)
@@ -174,6 +178,10 @@ def _places(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_F
         target = destination.mapping.target(series)
         if target is None:
             continue
+        for message in destination.platform.caution_series(series):
+            if message not in told:
+                told.add(message)
+                yield _warning(("sensors", series.rpartition(".")[0]), message, key=True)
         first = owners.setdefault(destination.platform.place(destination.options, target), series)
         pattern = destination.mapping.rule(series)
         if first != series and pattern not in told:

@@ -70,6 +70,7 @@ class Platform:
     Series: ClassVar[type]  # a dataclass of `option()`s: where a series goes; hashable
     short: ClassVar[str] = ""  # the key of `Series` that a string alone stands for; empty: there is none
     timeout_s: ClassVar[float] = 30.0  # the default
+    takes_proxy: ClassVar[bool] = True  # the common key `proxy`
     example: ClassVar[str] = ""  # the keys of a first config, beside `platform`
 
     def __init__(self, options: Any) -> None:
@@ -131,6 +132,11 @@ class Platform:
     @classmethod
     def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
         """What the platform will not take of a target, which its answer would tell too late: (key, message)."""
+        return ()
+
+    @classmethod
+    def caution_series(cls, series: str) -> Sequence[str]:
+        """What is worth a warning of a series' own name."""
         return ()
 
     @classmethod

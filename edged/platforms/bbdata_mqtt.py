@@ -4,7 +4,6 @@ Source: BBData documentation, "submit-measures" and "components".  The broker co
 digest ends in an error queue over there, so what is published has to be right.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from edged.outcome import Outcome
 from edged.platforms import Item, Limits, Wire
 from edged.platforms._bbdata import Object, check_object, measure, refused
 from edged.platforms._json import dumps
-from edged.platforms._mqtt import MqttPlatform
+from edged.platforms._mqtt import LOSSY, MqttPlatform
+from edged.platforms._topic import host_problem, topic_problem
 from edged.secret import Secret, public
-from edged.transports.mqtt import Broker, Message
+from edged.transports.broker import Broker, Message
 
-CLIENT_ID = "bbdata_"  # what every client's id must begin with
+_CLIENT_ID = re.compile(r"bbdata_.+")  # what the broker lets in
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,13 @@ series = { "greenhouse.humidity" = { object = 4713, token = { credential = "bbda
     @classmethod
     def check(cls, options: Any) -> Sequence[tuple[str, str]]:
         """A host's form, the broker's rules for client ids, and MQTT's for topics (3.1.1, section 4.7)."""
-        problems = []
-        if not _is_host(options.host):
-            problems.append(("host", f"{options.host!r} is no host's name or address; the port is a key of its own"))
-        if not options.client_id.startswith(CLIENT_ID) or options.client_id == CLIENT_ID:
-            problems.append(("client_id", f'{options.client_id!r} does not begin with "{CLIENT_ID}" and a name'))
-        if not options.topic or options.topic.startswith("$") or set(options.topic) & set("+#\0"):
-            problems.append(
-                ("topic", f"{options.topic!r} is no topic: not empty, without + and #, not beginning with $")
-            )
-        return problems
+        is_good = _CLIENT_ID.fullmatch(options.client_id)
+        problems = [
+            ("host", host_problem(options.host)),
+            ("client_id", "" if is_good else f'{options.client_id!r} does not begin with "bbdata_" and a name'),
+            ("topic", topic_problem(options.topic)),
+        ]
+        return [(key, problem) for key, problem in problems if problem]
 
     @classmethod
     def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
@@ -101,13 +98,5 @@ series = { "greenhouse.humidity" = { object = 4713, token = { credential = "bbda
     def caution(cls, options: Any) -> Sequence[tuple[str, str]]:
         """What may lose readings."""
         if options.qos == 0:
-            return [("qos", "with QoS 0 nothing is confirmed: readings that are lost on the way stay lost")]
+            return [("qos", LOSSY)]
         return ()
-
-
-def _is_host(text: str) -> bool:
-    """Whether it is a name (no URL, no port, no empty label) or an address."""
-    try:
-        return bool(re.fullmatch(r"[^\s/:@.]+(\.[^\s/:@.]+)*\.?", text) or ipaddress.IPv6Address(text))
-    except ValueError:
-        return False

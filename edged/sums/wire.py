@@ -64,7 +64,7 @@ def known(request: Any) -> bool:
 
 def requests_in(request: Any) -> int:
     """What counts as requests: an HTTP request is one, of MQTT each message."""
-    return len(request) if isinstance(request, tuple) else 1
+    return sum(1 for message in request if not _is_once(message)) if isinstance(request, tuple) else 1
 
 
 def host_of(request: Any, options: Any) -> str:
@@ -76,7 +76,7 @@ def exchange(request: Any, options: Any, *, echoes: bool = False) -> Load:
     """A request and its answer on an open connection; `echoes`: the answer holds what was sent."""
     if isinstance(request, tuple):
         tls = getattr(options, "tls", True)
-        return sum((_message(message, tls) for message in request), Load())
+        return sum((_message(message, tls) for message in request if not _is_once(message)), Load())
     head, body = _head(request), len(request.body)
     answer = _ANSWER + (body if echoes else _ANSWER_BODY)
     out, back = _segments(head) + _segments(body), _segments(answer)  # urllib3 writes head and body apart
@@ -124,6 +124,11 @@ def _usual_headers() -> dict[str, str]:
     from edged.transports.http import HEADERS  # with it comes `requests`, which a config of brokers does not need
 
     return HEADERS
+
+
+def _is_once(message: Any) -> bool:
+    """Whether it goes but once on a connection, however often it is asked for."""
+    return bool(getattr(message, "once", False))
 
 
 def _message(message: Any, tls: bool) -> Load:

@@ -1,171 +1,118 @@
-"""MQTT 3.1.1 exchanges: a few messages published, each confirmed or not.  Knows no platform.
+"""MQTT 3.1.1 exchanges: a few messages published, each confirmed or not.  Knows no platform."""
 
-A client lives from its connection to its first trouble; then a new one is made.  paho would keep what was not
-confirmed in memory and send it again by itself, beside our own sending again from the store.
-"""
-
-import threading
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
+from collections.abc import Sequence
 
 from edged.errors import NoAnswer
-from edged.transports.tls import context
+from edged.transports.broker import Answer, Broker, Confirmed, Message, Presence, Refused, TakenOver
+from edged.transports.session import Session
 
-_CONNACK = {132: 1, 133: 2, 136: 3, 134: 4, 135: 5}  # paho gives MQTT 5's reason codes for those of 3.1.1
+__all__ = ["Answer", "Broker", "Confirmed", "Message", "MqttTransport", "Presence", "Refused", "TakenOver"]
 
-
-@dataclass(frozen=True)
-class Message:
-    """One publish."""
-
-    topic: str
-    payload: bytes = field(repr=False)  # may hold credentials
-    qos: int = 1
-
-
-@dataclass(frozen=True)
-class Confirmed:
-    """Which of the messages were confirmed (PUBACK, PUBCOMP; with QoS 0: written to the connection)."""
-
-    messages: tuple[bool, ...]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The broker refused the connection with this CONNACK code (MQTT 3.1.1, table 3.1)."""
-
-    code: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Broker:
-    """Where to, and as whom."""
-
-    host: str
-    port: int
-    client_id: str
-    username: str
-    password: str = field(repr=False)
-    max_inflight: int = 10
-    ca_file: Path | None = None
+EARLY_S = 5.0  # a session that ends sooner after its CONNACK is a sign of another client with our id
+_SIGNS = 2  # so many in a row, and the next session is the proof
+_FAREWELL_S = 1.0
 
 
 class MqttTransport:
-    """One connection to one broker, over TLS."""
+    """One connection to one broker, kept between exchanges.
 
-    def __init__(self, broker: Broker, timeout_s: float) -> None:
+    Another client with our id: the broker lets the newcomer in and ends the older session (MQTT 3.1.1, section 3.1.4),
+    its client connects again, and so on for ever.  Nothing tells us so.  What we see is a session that ends in good
+    order soon after its CONNACK; but a broker ends in this way those whose messages it does not like as well, and they
+    have to be sent again.  An experiment tells the two apart: after two such ends in a row the next session keeps
+    silent at first.  If it is ended all the same, then not for what we send, and the answer is `TakenOver`; if it
+    lives on, so do we.  A reset, or no connection at all, is the trouble of the network or of the broker: no sign.
+    """
+
+    def __init__(self, broker: Broker, timeout_s: float, early_s: float = EARLY_S) -> None:
         """`timeout_s` is for a whole exchange: from connecting, where that is needed, to the last confirmation."""
         self._broker = broker
         self._timeout_s = timeout_s
-        self._connection: _Connection | None = None
+        self._early_s = early_s
+        self._session: Session | None = None  # the last one, ended or not
+        self._signs = 0  # sessions in a row that ended early
+        self._stopped = False
 
-    def exchange(self, messages: tuple[Message, ...]) -> Confirmed | Refused:
-        """Publishes the messages in order and waits for their confirmations.  Raises NoAnswer."""
+    def exchange(self, messages: Sequence[Message]) -> Answer:
+        """Publishes the messages in order and waits for their confirmations; of none, connects.  Raises NoAnswer."""
+        self._stopped = False
         deadline = time.monotonic() + self._timeout_s
-        if self._connection is None or self._connection.trouble:
-            self.close()
-            try:
-                self._connection = _Connection(self._broker)
-                refused = self._connection.open(deadline)
-            except NoAnswer:
-                self.close()
+        kept = self._session is not None and self._session.trouble is None
+        try:
+            return self._exchange(messages, deadline)
+        except NoAnswer as error:
+            if not kept or error.timed_out or self._stopped:
                 raise
-            except (OSError, ValueError) as error:  # ValueError: a host that is none
-                self.close()
-                raise NoAnswer(str(error) or type(error).__name__) from error
-            if refused:
-                self.close()
-                return refused
-        confirmed = self._connection.publish(messages, deadline)
-        if not all(confirmed):
-            reason = self._connection.trouble or f"not confirmed within {self._timeout_s:g} s"
-            self.close()
-            if not any(confirmed):
-                raise NoAnswer(reason)
-        return Confirmed(confirmed)
+        return self._exchange(messages, deadline)  # it had died before, unnoticed: no failure of this exchange
+
+    def _exchange(self, messages: Sequence[Message], deadline: float) -> Answer:
+        if self._session is None or self._session.trouble:
+            session = self._next(deadline)
+            if answer := self._log_in(session, deadline):
+                return answer
+        else:
+            session = self._session
+        presence = self._broker.presence
+        before = [presence.greeting] if presence and messages else []
+        confirmed = session.publish([*before, *messages], deadline)[len(before) :]
+        if all(confirmed):
+            return Confirmed(confirmed)
+        trouble = session.trouble or NoAnswer(f"not confirmed within {self._timeout_s:g} s", timed_out=True)
+        session.end(trouble)
+        if any(confirmed):
+            return Confirmed(confirmed, str(trouble))
+        raise NoAnswer(str(trouble), sent=session.has_published, timed_out=trouble.timed_out)
+
+    def _next(self, deadline: float) -> Session:
+        """A session to be opened, once the one before has let go of everything.  Raises NoAnswer."""
+        if (old := self._session) is not None:
+            if not old.wait_until_closed(deadline, lambda: self._stopped):  # a name that is being looked up still
+                raise NoAnswer("the connection before has not ended yet", timed_out=not self._stopped)
+            if old.lasted_s >= self._early_s:
+                self._signs = 0
+            elif old.ended_in_order:
+                self._signs += 1
+        try:
+            session = self._session = Session(self._broker, deadline)
+        except UnicodeEncodeError:  # it quotes what may be a password
+            raise NoAnswer("client_id, username or password is no text that MQTT can carry") from None
+        if self._stopped:  # while there was no session to stop
+            session.end(NoAnswer("stopped"))
+        return session
+
+    def _log_in(self, session: Session, deadline: float) -> Refused | TakenOver | None:
+        """Opens it; an answer where the broker, or another client, will not have it.  Raises NoAnswer."""
+        try:
+            refused = session.open()
+        except NoAnswer:
+            self._signs = 0
+            raise
+        if refused:
+            self._signs = 0
+            return refused
+        if self._signs >= _SIGNS:
+            self._signs = 0
+            if session.ends_by(min(time.monotonic() + self._early_s, deadline)) and session.ended_in_order:
+                return TakenOver(self._broker.client_id)
+        return None
 
     def abort(self) -> None:
         """Ends the exchange under way, from another thread."""
-        if (connection := self._connection) is not None:
-            connection.fail("stopped")
+        self._stopped = True
+        if (session := self._session) is not None:
+            session.end(NoAnswer("stopped"))
 
     def close(self) -> None:
-        """Says goodbye to the broker; the next exchange connects again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-class _Connection:
-    """A paho client from its connection to its end.  Its thread only notes what came; nothing of ours runs in it."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.trouble = ""  # why it cannot be used any more
-        self._broker = broker
-        self._changed = threading.Condition()
-        self._connack: Refused | None = None
-        self._accepted = False
-        self._confirmed: set[int] = set()
-        client = self._client = Client(
-            CallbackAPIVersion.VERSION2, broker.client_id, clean_session=True, reconnect_on_failure=False
-        )
-        client.username_pw_set(broker.username, broker.password)
-        client.tls_set_context(context(broker.ca_file))
-        client.max_inflight_messages_set(broker.max_inflight)
-        client.on_connect = self._on_connect
-        client.on_publish = self._on_publish
-        client.on_disconnect = self._on_disconnect
-
-    def open(self, deadline: float) -> Refused | None:
-        """Connects and logs in.  Returns the broker's refusal, if it refuses.  Raises NoAnswer, OSError."""
-        self._client.connect_timeout = max(0.1, deadline - time.monotonic())
-        self._client.connect(self._broker.host, self._broker.port, keepalive=60)
-        self._client.loop_start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._accepted or self._connack or self.trouble, deadline - time.monotonic())
-        if not self._accepted and self._connack is None:
-            raise NoAnswer(self.trouble or "connected, but the broker does not answer")
-        return self._connack
-
-    def publish(self, messages: tuple[Message, ...], deadline: float) -> tuple[bool, ...]:
-        """Publishes in order; which were confirmed by the deadline or the connection's end."""
-        sent = [self._client.publish(message.topic, message.payload, message.qos).mid for message in messages]
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._confirmed.issuperset(sent) or self.trouble, deadline - time.monotonic()
-            )
-            confirmed = tuple(number in self._confirmed for number in sent)
-            self._confirmed.clear()
-        return confirmed
-
-    def fail(self, trouble: str) -> None:
-        """Notes that the connection is of no use any more."""
-        with self._changed:
-            self.trouble = self.trouble or trouble
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Ends the connection and its thread."""
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        with self._changed:
-            self._accepted = not reason.is_failure
-            if reason.is_failure:
-                self._connack = Refused(_CONNACK.get(reason.value, reason.value), str(reason))
-            self._changed.notify_all()
-
-    def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
-        with self._changed:
-            self._confirmed.add(mid)
-            self._changed.notify_all()
-
-    def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self.fail(f"the connection ended: {reason}")
+        """Takes leave of the broker; the next exchange connects again."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        deadline = time.monotonic() + min(_FAREWELL_S, self._timeout_s)
+        presence = self._broker.presence
+        # Unconfirmed, no leave is taken either: then the broker publishes the last will, which says the same.
+        if not (presence and session.has_published) or all(session.publish([presence.farewell], deadline)):
+            session.disconnect()
+            session.wait_until_closed(deadline)
+        session.end(NoAnswer("closed"))
+        session.wait_until_closed(deadline)

@@ -1,18 +1,71 @@
-"""One TLS context for all connections that trust the same."""
+"""One TLS context for all connections that trust the same and show the same certificate."""
 
 import ssl
-from functools import lru_cache
+import threading
 from pathlib import Path
 
+_Files = tuple[Path | None, Path | None, Path | None]  # ca_file, cert_file, key_file
+_Stamp = tuple[tuple[int, int, int], ...]  # of each file: device, inode, time of its last change
 
-@lru_cache(maxsize=8)
-def context(ca_file: Path | None) -> ssl.SSLContext:
+_lock = threading.Lock()
+_made: dict[_Files, tuple[_Stamp, ssl.SSLContext]] = {}
+
+
+def context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
     """TLS as the system trusts it (OpenSSL's own variables included), or as a named CA file does.
 
-    A private CA may lack what RFC 5280 demands; the user named it, so Python 3.13's strict flag is taken off for it
-    (and for it only), and every Python does the same.  Signatures and the host's name are always checked.  Raises
-    OSError where the file cannot be read or holds no certificate.
+    `cert_file` is the client's own certificate, `key_file` its key where that is a file of its own.  A context is made
+    once (28 ms of CPU), and anew when one of its files has changed.
+
+    A private CA may lack what RFC 5280 demands, or be no root; the user named it, so for it (and for it only) Python
+    3.13's strict flag is taken off and its partial chains are allowed, and every Python does the same.  Signatures and
+    the host's name are always checked.  Raises OSError, in one line with the file's name, where a file cannot be read
+    or holds something else.
     """
+    files = (ca_file, cert_file, key_file)
+    with _lock:
+        stamp = _stamp(files)
+        before = _made.get(files)
+        if before is None or before[0] != stamp:
+            before = _made[files] = (stamp, _make(*files))
+        return before[1]
+
+
+def _stamp(files: _Files) -> _Stamp:
+    """Tells one state of the files from another; of the system's trust store those that OpenSSL looks for."""
+    stamp = []
+    for key, file in zip(("ca_file", "cert_file", "key_file"), files, strict=True):
+        if file is not None:
+            try:
+                stamp.append(_state(file))
+            except OSError as error:
+                raise OSError(f"{key} {file} cannot be read: {error.strerror}") from None
+    if files[0] is None:
+        system = ssl.get_default_verify_paths()
+        stamp += [_state(Path(place)) for place in (system.cafile, system.capath) if place]
+    return tuple(stamp)
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _make(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+    made = _trusting(ca_file)
+    if cert_file is not None:
+        named = f"cert_file {cert_file}" + (f" with key_file {key_file}" if key_file else "")
+        try:
+            # A password is never asked for: OpenSSL would do so on the terminal, and wait.
+            made.load_cert_chain(cert_file, key_file, password="")
+        except ssl.SSLError as error:
+            raise OSError(f"{named}: {_reason(error)}; a certificate and its unencrypted key are expected") from None
+        except OSError as error:
+            raise OSError(f"{named} cannot be read: {error.strerror}") from None
+    return made
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is None:
         return ssl.create_default_context()
     try:
@@ -22,4 +75,10 @@ def context(ca_file: Path | None) -> ssl.SSLContext:
     except OSError as error:
         raise OSError(f"ca_file {ca_file} cannot be read: {error.strerror}") from None
     made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return made
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """What OpenSSL says, in words: `key values mismatch`."""
+    return (error.reason or "it cannot be used").replace("_", " ").lower()

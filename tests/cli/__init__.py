@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-COMMANDS = ("run", "check", "read", "status", "queue", "drivers", "platforms", "demo", "emulate")
+COMMANDS = ("run", "check", "read", "probe", "status", "queue", "drivers", "platforms", "demo", "emulate")
 
 SENSORS = """\
 [sensors.greenhouse]

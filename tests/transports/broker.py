@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,8 +39,18 @@ class Broker:
     username = "bbdata"
     password = "made-up-password"
 
-    def __init__(self, folder: Path, ca_file: Path, certificate: Certificate, settings: str = "") -> None:
-        """`settings` are further lines for the broker's own config."""
+    def __init__(
+        self,
+        folder: Path,
+        ca_file: Path,
+        certificate: Certificate | None,
+        settings: str = "",
+        client: Certificate | None = None,
+    ) -> None:
+        """Without a certificate there is no TLS; with one of a `client` every client needs one.
+
+        `settings` are further lines for the broker's own config.
+        """
         self.ca_file = ca_file
         self.port = free_port()
         self._log = folder / "mosquitto.log"
@@ -51,20 +62,25 @@ class Broker:
         passwords.write_text("\n".join(lines) + "\n")
         passwords.chmod(0o600)
         subprocess.run([_program("mosquitto_passwd"), "-U", str(passwords)], check=True, timeout=30)
+        tls = f"certfile {certificate.certificate}\nkeyfile {certificate.key}\n" if certificate else ""
+        if client:
+            tls += f"cafile {ca_file}\nrequire_certificate true\n"
         self._config.write_text(
-            f"listener {self.port} {self.host}\n"
-            f"certfile {certificate.certificate}\nkeyfile {certificate.key}\n"
+            f"listener {self.port} {self.host}\n{tls}"
             f"allow_anonymous false\npassword_file {passwords}\n"
             f"persistence true\npersistence_location {folder}/\n"
             f"user {getpass.getuser()}\nlog_dest file {self._log}\nlog_type all\nmax_queued_messages 0\n{settings}"
         )
-        client = self._collector = Client(CallbackAPIVersion.VERSION2, "collector", clean_session=False)
-        client.username_pw_set("collector", self.password)
-        client.tls_set_context(context(ca_file))
-        client.on_message = self._on_message
-        client.on_connect = self._on_connect
+        collector = self._collector = Client(CallbackAPIVersion.VERSION2, "collector", clean_session=False)
+        collector.username_pw_set("collector", self.password)
+        shown = (client.certificate, client.key) if client else ()
+        self._tls = context(ca_file, *shown) if certificate else None
+        if self._tls:
+            collector.tls_set_context(self._tls)
+        collector.on_message = self._on_message
+        collector.on_connect = self._on_connect
         self._subscribed = False
-        client.on_subscribe = self._on_subscribe
+        collector.on_subscribe = self._on_subscribe
 
     # --- what arrived
 
@@ -85,6 +101,28 @@ class Broker:
         """The messages, once there are `count` of them."""
         wait_until(lambda: len(self._received) >= count, f"{count} messages, got {len(self._received)}")
         return self.messages()
+
+    def retained(self) -> dict[str, bytes]:
+        """What it would tell a newcomer: topic -> payload."""
+        kept: dict[str, bytes] = {}
+        there = threading.Event()
+        newcomer = Client(CallbackAPIVersion.VERSION2, "newcomer")
+        newcomer.username_pw_set("collector", self.password)
+        if self._tls:
+            newcomer.tls_set_context(self._tls)
+        newcomer.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        newcomer.on_message = lambda client, userdata, message: kept.update({message.topic: bytes(message.payload)})
+        # Retained messages come before what is published from then on.
+        newcomer.on_subscribe = lambda client, *_: client.publish("newcomer/mark", b"")
+        newcomer.message_callback_add("newcomer/mark", lambda *_: there.set())
+        newcomer.connect(self.host, self.port)
+        newcomer.loop_start()
+        try:
+            assert there.wait(PATIENCE_S), "the broker says nothing to a newcomer"
+        finally:
+            newcomer.disconnect()
+            newcomer.loop_stop()
+        return kept
 
     def log(self) -> str:
         """The broker's own log."""
@@ -135,7 +173,8 @@ class Broker:
         self._subscribed = True
 
     def _on_message(self, client: Client, userdata: Any, message: Any) -> None:
-        self._received.append(Received(message.topic, message.payload, message.qos, message.retain))
+        if not message.topic.startswith("newcomer/"):
+            self._received.append(Received(message.topic, message.payload, message.qos, message.retain))
 
 
 def free_port() -> int:

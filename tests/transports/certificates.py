@@ -7,13 +7,16 @@ from pathlib import Path
 CA = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
 HOME_MADE_CA = "basicConstraints=CA:TRUE\n"  # not critical, no key usage, no identifier: as people make them
 SERVER = "basicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\nextendedKeyUsage=serverAuth\n"
+CLIENT = "basicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\nextendedKeyUsage=clientAuth\n"
 HOME_MADE_SERVER = "basicConstraints=CA:FALSE\n"
 LOCAL = "DNS:localhost,IP:127.0.0.1"
+EXPIRED = ("20200101000000Z", "20200102000000Z")
+NOT_YET_VALID = ("20980101000000Z", "20990101000000Z")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's certificate with its key."""
+    """A server's or a client's certificate with its key."""
 
     certificate: Path
     key: Path
@@ -34,8 +37,10 @@ class Authority:
             *("-config", config, "-out", self.ca_file),
         )
 
-    def server(self, name: str, host: str = LOCAL, days: int = 2, extensions: str = SERVER) -> Certificate:
-        """A certificate for a server at `host` (subjectAltName); with `days` below 0 one that has expired."""
+    def server(
+        self, name: str, host: str = LOCAL, days: int = 2, extensions: str = SERVER, valid: tuple[str, str] = EXPIRED
+    ) -> Certificate:
+        """A certificate for a server at `host` (subjectAltName); with `days` below 0 `valid` counts instead."""
         key = self._new_key(name)
         request = self.folder / f"{name}.csr"
         made = self.folder / f"{name}.pem"
@@ -50,15 +55,19 @@ class Authority:
             (self.folder / "index").touch()
             self._write("serial", "07\n")
             config = self._write(
-                "expired.cnf",
+                "dated.cnf",
                 f"[ca]\ndefault_ca=d\n[d]\ndatabase={self.folder}/index\nserial={self.folder}/serial\npolicy=p\n[p]\ncommonName=supplied\n",
             )
             openssl(
                 *("ca", "-batch", "-notext", "-config", config, "-in", request, "-cert", self.ca_file),
                 *("-keyfile", self._key, "-md", "sha256", "-outdir", self.folder),
-                *("-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-extfile", extfile, "-out", made),
+                *("-startdate", valid[0], "-enddate", valid[1], "-extfile", extfile, "-out", made),
             )
         return Certificate(made, key)
+
+    def client(self, name: str) -> Certificate:
+        """A certificate for a client; its name is the subject's."""
+        return self.server(name, host=f"DNS:{name}", extensions=CLIENT)
 
     def _new_key(self, name: str) -> Path:
         key = self.folder / f"{name}.key"

@@ -1,0 +1,68 @@
+"""Opens a connection, plain or over TLS, by a deadline."""
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+from edged.errors import NoAnswer
+
+_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL's x509_vfy.h
+
+
+def dial(
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    deadline: float,
+    shown: Callable[[socket.socket], None] = lambda sock: None,
+) -> socket.socket:
+    """A connected socket, with TLS one whose other end has proved to be `host`.  Raises NoAnswer.
+
+    `deadline` is monotonic; the time until then is shared out among the host's addresses, so that one that swallows
+    everything does not hide the next.  `shown` gets each socket before anything is done with it, so that another
+    thread can shut it down; what it raises ends the attempt.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:  # ValueError: a name that can be none
+        raise NoAnswer(f"{host}: {plain(error)}") from error
+    for left in range(len(found), 0, -1):
+        family, kind, protocol, _, address = found[-left]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            shown(sock)
+            sock.settimeout(max(0.001, (deadline - time.monotonic()) / left))
+            sock.connect(address)
+            if tls is None:
+                return sock
+            secure = tls.wrap_socket(sock, server_hostname=host.rstrip("."), do_handshake_on_connect=False)
+            sock = secure  # which has taken the other's place
+            shown(sock)
+            secure.do_handshake()
+            return sock
+        except NoAnswer:
+            sock.close()
+            raise
+        except (OSError, ValueError) as error:
+            sock.close()
+            if left == 1:
+                raise _no_answer(host, error) from error
+    raise NoAnswer(f"{host}: it has no address")
+
+
+def _no_answer(host: str, error: Exception) -> NoAnswer:
+    if isinstance(error, TimeoutError):
+        return NoAnswer(f"{host}: no connection in time", timed_out=True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        what = f"its certificate cannot be trusted: {error.verify_message.rstrip('.')}"
+        return NoAnswer(f"{host}: {what}", premature=error.verify_code == _NOT_YET_VALID)
+    return NoAnswer(f"{host}: {plain(error)}")
+
+
+def plain(error: Exception) -> str:
+    """The error in words, without numbers and places in OpenSSL's source."""
+    if isinstance(error, ssl.SSLError):
+        return "TLS: " + re.sub(r"^\[[^]]*\] | ?\(_ssl\.c:\d+\)", "", str(error))
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
