@@ -20,12 +20,15 @@ class Unit:
 DURATION = Unit("duration")
 SIZE = Unit("size")
 TEMPLATE = Unit("template")
+READING_TEMPLATE = Unit("template of a reading")
 URL = Unit("URL")
+READING_WORDS = ("sensor", "quantity", "value", "unit", "time")  # what each reading fills in of its template
 
 Seconds = Annotated[float, DURATION]  # "500ms", "10s", "5m", "1h", "7d", or a number of seconds
 Bytes = Annotated[int, SIZE]  # "64MiB", "1GB", or a number of bytes
 Url = Annotated[str, URL]  # http or https, without credentials
 Template = Annotated[str, TEMPLATE]  # may hold {name} and {serial}
+ReadingTemplate = Annotated[str, READING_TEMPLATE]  # also {sensor}, ...: those are left to `platforms._template.fill`
 
 
 @dataclass(frozen=True)

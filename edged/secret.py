@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -124,14 +125,30 @@ def from_credential(name: str) -> Secret:
 
 
 def _forms(text: str) -> set[str]:
-    """A secret as others quote it: as it is, within JSON, within a representation, within a URL."""
-    return {text, json.dumps(text)[1:-1], text.replace("/", r"\/"), repr(text)[1:-1], quote(text, safe="")}
+    """A secret as others quote it: as it is, within JSON, within a representation, within a URL.
+
+    Of a whole Authorization header (`Bearer abc`) others quote the credentials without the scheme.
+    """
+    scheme, _, rest = text.partition(" ")
+    alone = {rest} if scheme.isalpha() and len(rest) >= _SHORTEST and " " not in rest else set()
+    return {
+        form
+        for each in {text} | alone
+        for form in (each, json.dumps(each)[1:-1], each.replace("/", r"\/"), repr(each)[1:-1], quote(each, safe=""))
+    }
 
 
 def within(*options: Any) -> Iterator[Secret]:
-    """The secrets among the fields of dataclasses of options."""
+    """The secrets in dataclasses of options, however deep in tables and lists."""
     for each in options:
-        yield from (value for value in getattr(each, "__dict__", {}).values() if isinstance(value, Secret))
+        if isinstance(each, Secret):
+            yield each
+        elif isinstance(each, Mapping):
+            yield from within(*each.values())
+        elif isinstance(each, tuple):
+            yield from within(*each)
+        elif is_dataclass(each):
+            yield from within(*vars(each).values())
 
 
 def redact(text: str) -> str:

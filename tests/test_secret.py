@@ -1,13 +1,15 @@
 """Secrets: read from where the config says, and shown nowhere."""
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edged import secret
 from edged.errors import SecretUnreadable
-from edged.secret import from_credential, from_env, from_file, plain, public, redact
+from edged.options import option
+from edged.secret import Secret, from_credential, from_env, from_file, plain, public, redact, within
 
 TOKEN = "a-made-up-token-of-this-test"
 
@@ -113,6 +115,35 @@ def test_what_is_public_or_too_short_stays():
     assert redact("bbdata-default") == "bbdata-default"
     plain("abc")
     assert redact("abcdef") == "abcdef"
+
+
+@pytest.mark.pain("F15")
+def test_of_a_whole_header_the_credentials_alone_are_known_too():
+    plain("Bearer header-token-of-this-test")
+    plain("one phrase of several words")
+    assert redact("header-token-of-this-test Bearer") == "*** Bearer"
+    assert redact("several words") == "several words"
+
+
+@dataclass(frozen=True)
+class Inner:
+    deep: Secret = option(help="a secret")
+
+
+@dataclass(frozen=True)
+class Outer:
+    direct: Secret = option(help="a secret")
+    text: str = option("text", help="none")
+    nested: Inner = option(help="a table")
+    by_name: dict[str, Secret] = option(help="a table of secrets")
+    several: tuple[Secret, ...] = option((), help="a list of secrets")
+    absent: dict[str, Secret] = option(None, help="nothing")
+
+
+def test_secrets_are_found_however_deep():
+    given = [plain(f"secret-{number}-of-this-test") for number in range(5)]
+    outer = Outer(direct=given[0], nested=Inner(deep=given[1]), by_name={"X": given[2]}, several=(given[3],))
+    assert list(within(outer, None, "text", Inner(deep=given[4]))) == given
 
 
 def test_redact_while_others_read_secrets():

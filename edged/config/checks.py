@@ -195,7 +195,8 @@ def _places(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_F
 def _open_secrets(document: Document) -> Iterator[_Finding]:
     """Secrets that stand in a file which others may read."""
     for path in sorted(document.spots):
-        if path[-1] not in ("token", "password") or not isinstance(_value(document.values, path), str):
+        is_secret = path[-1] in ("token", "password") or path[-2:-1] == ("headers",)
+        if not is_secret or not isinstance(_value(document.values, path), str):
             continue
         file = document.place(path).file
         try:

@@ -6,33 +6,25 @@ voluptuous walks the tables and collects the errors; what a value may be is said
 import difflib
 import json
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import voluptuous as vol
 
 from edged import secret
+from edged.config.quantities import seconds, size, size_text
+from edged.config.templates import filled, filled_for_readings
 from edged.errors import SecretUnreadable
-from edged.options import DURATION, SIZE, TEMPLATE, URL, Declaration, declarations
+from edged.options import DURATION, READING_TEMPLATE, SIZE, TEMPLATE, URL, Declaration, declarations
 from edged.secret import Secret
 
 Errors = list[tuple[tuple[str, ...], str]]  # path below the table, message
 
-_DURATION = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DECIMAL = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_BINARY = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_SIZE = {"": 1, "B": 1} | _DECIMAL | _BINARY
-_LONGEST_S = 100 * 365 * 86400.0  # far from where clocks and sockets overflow
 MISSING = "is missing"  # how the message begins where a key has to be there
-_EXAMPLES = {
-    "duration": 'a duration such as "10s", "5m" or "1h", or a number of seconds',
-    "size": 'a size such as "64MiB" or "1GB", or a number of bytes',
-}
 
 
 class Reader:
@@ -76,9 +68,9 @@ class Reader:
             if errors:
                 raise vol.MultipleInvalid(errors)
             defaults = {
-                field: self._template(option.default)
+                field: self._type(option.type)(option.default)
                 for field, option in declared.items()
-                if TEMPLATE in get_args(option.type) and isinstance(option.default, str)
+                if {TEMPLATE, READING_TEMPLATE} & set(get_args(option.type)) and isinstance(option.default, str)
             }
             given = {field: values[option.name] for field, option in declared.items() if option.name in values}
             return kind(**defaults | given)
@@ -107,7 +99,14 @@ class Reader:
     def _type(self, kind: Any) -> Callable[[Any], Any]:
         origin, parts = get_origin(kind), get_args(kind)
         if origin is Annotated:
-            return {DURATION: _duration, SIZE: _size, TEMPLATE: self._template, URL: self._url}[parts[1]]
+            readers: dict[Any, Callable[[Any], Any]] = {
+                DURATION: _refusing(seconds),
+                SIZE: _refusing(size),
+                TEMPLATE: _refusing(lambda value: filled(self._text(value), self.names)),
+                READING_TEMPLATE: _refusing(lambda value: filled_for_readings(self._text(value), self.names)),
+                URL: self._url,
+            }
+            return readers[parts[1]]
         if origin is Literal:
             return lambda value: _one_of(value, parts)
         if origin in (Union, UnionType):
@@ -170,16 +169,6 @@ class Reader:
         if not isinstance(value, str):
             raise vol.Invalid(f"a string is expected, not {shown(value)}")
         return _without_nul(value)
-
-    def _template(self, value: Any) -> str:
-        """A string in which `{name}` and `{serial}` are filled in."""
-        text = self._text(value)
-        for name in re.findall(r"\{([^{}]*)\}", text):
-            if name not in self.names:
-                raise vol.Invalid(
-                    f"{{{name}}} stands for nothing; there are {', '.join(f'{{{n}}}' for n in self.names)}"
-                )
-        return re.sub(r"\{([^{}]*)\}", lambda match: self.names[match[1]], text)
 
     def _url(self, value: Any) -> str:
         """An http(s) URL without credentials; never quoted in a message, since it may hold some."""
@@ -247,18 +236,24 @@ def shown(value: Any) -> str:
     return {"str": "a string", "list": "a list", "dict": "a table"}.get(kind := type(value).__name__, f"a {kind}")
 
 
-def size_text(size: int) -> str:
-    """A number of bytes as people say it: in the largest unit of which there is one at least."""
-    fitting = [unit for unit, factor in _BINARY.items() if factor <= size]
-    return f"{round(size / _BINARY[fitting[-1]], 1):g}{fitting[-1]}" if fitting else f"{size} bytes"
-
-
 def _limit(option: Declaration, limit: float) -> str:
     kinds = (option.type, *get_args(option.type))  # `Seconds | None` has it a level below
     units = [unit for kind in kinds for unit in get_args(kind)]
     if SIZE in units:
         return size_text(int(limit))
     return f"{limit:g}" + (" s" if DURATION in units else f" {option.unit}" if option.unit else "")
+
+
+def _refusing(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same reader, with what is wrong told as voluptuous collects it."""
+
+    def refusing(value: Any) -> Any:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise vol.Invalid(str(error)) from None
+
+    return refusing
 
 
 def _without_nul(value: str) -> str:
@@ -295,34 +290,3 @@ def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
             return each
     names = ", ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in allowed)
     raise vol.Invalid(f"one of {names} is expected" + ("" if isinstance(value, str) else f", not {shown(value)}"))
-
-
-def _quantified(value: Any, units: Mapping[str, float], what: str) -> float:
-    if isinstance(value, str):
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", value)
-        if not match or match[2] not in units:
-            _expected(what)
-        return _float(float(match[1]) * units[match[2]])
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        _expected(what)
-    return _float(value)
-
-
-def _expected(what: str) -> NoReturn:
-    raise vol.Invalid(f"{_EXAMPLES[what]} is expected")
-
-
-def _duration(value: Any) -> float:
-    """Seconds."""
-    seconds = _quantified(value, _DURATION, "duration")
-    if seconds > _LONGEST_S:
-        raise vol.Invalid("that is more than 100 years")
-    return seconds
-
-
-def _size(value: Any) -> int:
-    """Bytes."""
-    size = int(_quantified(value, _SIZE, "size"))
-    if size >= 2**63:
-        raise vol.Invalid("that is more than any disk has")
-    return size

@@ -8,7 +8,7 @@ own name, with `-` for `_`.  It turns readings into a request and the reply into
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from edged import plugins
 from edged.outcome import Outcome
@@ -49,6 +49,14 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Lets go of the connection; another exchange opens a new one."""
+
+
+@runtime_checkable
+class Tended(Protocol):
+    """A transport whose connection means something to others while there is nothing to send."""
+
+    def tend(self) -> float:
+        """Looks after it; seconds until it wants to again."""
 
 
 @dataclass(frozen=True)

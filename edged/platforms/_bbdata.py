@@ -55,9 +55,15 @@ def check_object(target: Object) -> list[tuple[str, str]]:
 
 
 def refused(item: Item) -> Outcome | None:
-    """What BBData over HTTP would refuse for certain; None: nothing to object to.  Raises SecretUnreadable."""
+    """What BBData refuses, or takes for something else than it is; None: nothing to object to.
+
+    Over MQTT it would vanish without a word; over HTTP a text such as `NaN` or `1e40` becomes a measure that is none.
+    Raises SecretUnreadable.
+    """
     if (length := _length(item.target.token.reveal())) != TOKEN_LENGTH:
         return Parked(f"token: has {length} characters, not {TOKEN_LENGTH}; check token", whole=False)
+    if (length := _length(item.target.comment or "")) > LONGEST_COMMENT:
+        return Parked(f"comment: has {length} characters, more than {LONGEST_COMMENT}; check comment", whole=False)
     if item.entry.time_ms < EARLIEST_MS:
         return Permanent("BBData takes no time before 2016-01-01")
     value = as_type(item.entry.value, item.target.type)

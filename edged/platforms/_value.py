@@ -1,6 +1,10 @@
 """Values as a mapped series wants them (`type = "int"`); without a type a value goes as it is."""
 
+import re
+
 from edged.reading import Value, is_real
+
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")  # Python's own takes 1_000 and ٣ too
 
 
 def as_type(value: Value, wanted: str | None) -> Value:
@@ -16,12 +20,14 @@ def as_type(value: Value, wanted: str | None) -> Value:
             return value
         case "int" if isinstance(value, int):
             return int(value)
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return value  # no number: the platform's to refuse, with its own reason
     try:
         number = float(value)
-    except (ValueError, OverflowError):
-        return value  # a text that is no number: the platform's to refuse, with its own reason
+    except OverflowError:
+        return value  # likewise
     if not is_real(number):
-        return value  # "nan", "inf": likewise
+        return value
     match wanted:
         case "int":
             return round(number)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from edged.options import Url, option
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item, Limits
-from edged.platforms._bbdata import Object, check_object, measure, timestamp
+from edged.platforms._bbdata import Object, check_object, measure, refused, timestamp
+from edged.platforms._bbdata_unanswered import Measure, Unanswered
 from edged.platforms._http import HttpPlatform, response, verdict
 from edged.platforms._json import dumps, parsed
 from edged.transports.http import Reply, Request, line
@@ -37,14 +38,34 @@ url = "https://bbdata.example.org"
 series = { "greenhouse.temperature" = { object = 4711, token = { credential = "bbdata-4711" } } }
 """
 
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._under_way: tuple[Measure, ...] = ()  # of the request that has no answer yet
+        self._unanswered = Unanswered()
+        self._asks = False  # what is sent next is only asked about, where unanswered requests held it
+        self._asked = False  # the request under way asks
+
     @property
     def limits(self) -> Limits:
         """The server has none; 100 bounds what a culprit costs."""
         return Limits(100)
 
     def encode(self, items: Sequence[Item]) -> Request:
-        """One measure alone or in an array, by the API's generation."""
+        """One measure alone or in an array, by the API's generation.
+
+        Where an unanswered request may have stored several of them, a question instead: backwards, and simulated.
+        """
+        self._unanswered.note(self._under_way)
+        self._under_way = ()
+        self._asked = self._asks and len(items) > 1
+        if self._asked:
+            return self.request(items[::-1], simulate=True)
+        self._under_way = tuple(map(_measure_of, items))
         return self.request(items, simulate=False)
+
+    def probe(self, items: Sequence[Item]) -> Request:
+        """A simulated request: the server checks object, token and value, and stores nothing."""
+        return self.request(items, simulate=True)
 
     def request(self, items: Sequence[Item], *, simulate: bool) -> Request:
         """The request; with `simulate` the server makes every check and stores nothing.
@@ -65,16 +86,40 @@ series = { "greenhouse.temperature" = { object = 4711, token = { credential = "b
 
     def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
         """Names the culprit where the answer does; its neighbours are innocent."""
-        answer = parsed(reply.body)
-        exception = line(str(answer["exception"])) if isinstance(answer, dict) and "exception" in answer else ""
-        # The older generation's statuses are not documented: a bad token is one whatever the status.
-        if exception and (400 <= reply.status < 500 or exception == "BadTokenException") and not reply.is_html:
-            return _refused(reply, exception, answer.get("details"), items)
-        outcome = verdict(reply, len(items), refuses_in_json=True)
-        if outcome is None:
-            echoes = not exception and _echoes(answer, items)
-            outcome = Delivered() if echoes else Transient("the answer does not echo what was sent")
-        return [outcome] * len(items)
+        if self._asked:
+            return self._told(_judged(reply, items[::-1])[::-1], items)
+        outcomes = _judged(reply, items)
+        measures = [_measure_of(item) for item in items]
+        if any(isinstance(outcome, Transient) for outcome in outcomes):
+            self._unanswered.note(self._under_way)  # it may have stored them all the same
+        elif all(isinstance(outcome, Delivered) for outcome in outcomes):
+            self._unanswered.settle(set(measures))
+        elif (index := _delivered(outcomes)) is not None:
+            self._unanswered.rule_out(measures[index], set(measures[:index]))
+            self._asks = len(self._unanswered.behind(measures[index]) & set(measures)) > 1
+            self._unanswered.settle({measures[index]})
+        self._under_way = ()
+        return outcomes
+
+    def _told(self, outcomes: list[Outcome], items: Sequence[Item]) -> list[Outcome]:
+        """The outcomes for the items of a question, by those that the same answer to a delivery would have had."""
+        self._asked = False
+        if any(isinstance(outcome, Transient) for outcome in outcomes):
+            return outcomes  # asked again later
+        self._asks = False
+        if all(isinstance(outcome, Delivered) for outcome in outcomes):
+            return [Again()] * len(items)  # none is stored: all are welcome
+        if (index := _delivered(outcomes)) is None:
+            return outcomes
+        measures = [_measure_of(item) for item in items]
+        self._unanswered.rule_out(measures[index], set(measures[index + 1 :]))
+        stored = {measures[index]} | self._unanswered.before(measures[index])
+        self._unanswered.settle(stored)
+        return [Delivered() if each in stored else Again() for each in measures]
+
+    def refuses(self, item: Item) -> Outcome | None:
+        """What the server would refuse, or take for something else than it is.  Raises SecretUnreadable."""
+        return refused(item)
 
     @classmethod
     def place(cls, options: Any, target: Any) -> object:
@@ -85,6 +130,29 @@ series = { "greenhouse.temperature" = { object = 4711, token = { credential = "b
     def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
         """The lengths of token and comment."""
         return check_object(target)
+
+
+def _measure_of(item: Item) -> Measure:
+    return item.target.object, item.entry.time_ms
+
+
+def _delivered(outcomes: Sequence[Outcome]) -> int | None:
+    """The first that is delivered: of a refused request the one that the answer names as existing."""
+    return next((index for index, outcome in enumerate(outcomes) if isinstance(outcome, Delivered)), None)
+
+
+def _judged(reply: Reply, items: Sequence[Item]) -> list[Outcome]:
+    """The outcomes for a request that was meant to store the items, in this order."""
+    answer = parsed(reply.body)
+    exception = line(str(answer["exception"])) if isinstance(answer, dict) and "exception" in answer else ""
+    # The older generation's statuses are not documented: a bad token is one whatever the status.
+    if exception and (400 <= reply.status < 500 or exception == "BadTokenException") and not reply.is_html:
+        return _refused(reply, exception, answer.get("details"), items)
+    outcomes = verdict(reply, items, refuses_in_json=True)
+    if outcomes is None:
+        echoes = not exception and _echoes(answer, items)
+        outcomes = [Delivered() if echoes else Transient("the answer does not echo what was sent")] * len(items)
+    return outcomes
 
 
 def _echoes(answer: Any, items: Sequence[Item]) -> bool:
@@ -122,8 +190,7 @@ def _refused(reply: Reply, exception: str, details: Any, items: Sequence[Item]) 
         return [Parked(said)] * len(items)
     if "does not match the unit" in text and sum(of_object) == 1:
         return culprits(lambda item: True, Permanent(said, response(reply)))
-    outcome = verdict(reply, len(items), refuses_in_json=True) or Isolate(said)
-    return [outcome] * len(items)
+    return verdict(reply, items, refuses_in_json=True) or [Isolate(said)] * len(items)
 
 
 def _invalid(said: str, details: dict[str, Any], reply: Reply, items: Sequence[Item]) -> list[Outcome]:

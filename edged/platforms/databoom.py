@@ -65,9 +65,8 @@ series = { "greenhouse.temperature" = "room_temp", "host.*" = true }
         )
 
     def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
-        """All or nothing: one outcome for all.  An unusual message is isolated once, then taken for a yes."""
-        outcome = verdict(reply, len(items), refuses_in_json=True) or self._accepted(reply, len(items))
-        return [outcome] * len(items)
+        """All or nothing.  An unusual message is isolated once, then taken for a yes."""
+        return verdict(reply, items, refuses_in_json=True) or [self._accepted(reply, len(items))] * len(items)
 
     def _accepted(self, reply: Reply, count: int) -> Outcome:
         answer = parsed(reply.body)

@@ -7,15 +7,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 from edged.options import Seconds, Template, Url, option
-from edged.outcome import Delivered, Outcome, Parked, Permanent, Transient
+from edged.outcome import Again, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item, Limits
-from edged.platforms._http import HttpPlatform, verdict
-from edged.platforms._json import dumps
+from edged.platforms._http import PARKED, HttpPlatform, verdict
+from edged.platforms._json import dumps, parsed
 from edged.platforms._value import as_type
+from edged.platforms._wording import blames_identifiers
 from edged.secret import Secret
 from edged.transports.http import Reply, Request
+
+MOST_POINTS = 7500  # a day and device, of the paid plans
 
 # How a backend of this kind may say that it lacks a field, which it names; an "invalid field value" is another thing.
 _UNKNOWN_FIELD = re.compile(
@@ -39,6 +43,15 @@ class Options:
         1.1, help="pause between two writes to a field; the platform allows one a second", minimum=0
     )
     max_entries_per_field: int = option(1, help="readings of one field in one request", minimum=1)
+    backlog: Literal["all", "mean", "last", "min", "max"] = option(
+        "all",
+        help='what becomes of readings that come faster than they may be written: "all" waits, the others thin them',
+    )
+    daily_points: int | None = option(
+        None,
+        help="readings of one device in a UTC day, restarts included; when spent, it waits for 00:00 UTC",
+        minimum=1,
+    )
 
 
 class Datacake(HttpPlatform):
@@ -55,34 +68,42 @@ series = { "greenhouse.temperature" = "TEMPERATURE" }
 
     @property
     def limits(self) -> Limits:
-        """One write a second and field; of the readings within a second the last one wins over there."""
+        """One write a second and field; of the readings within a second the last one wins over there.
+
+        The day's quota is a device's.
+        """
         return Limits(
             100,
             per_target=self.options.max_entries_per_field,
             target_interval=self.options.min_write_interval,
             resolution_ms=1000,
+            backlog=self.options.backlog,
+            points_a_day=self.options.daily_points or 0,
         )
 
     def encode(self, items: Sequence[Item]) -> Request:
         """A batch for one device."""
-        device = self.route(self.options, items[0].target)
+        device = str(self.route(self.options, items[0].target))
         return Request(
-            f"{self.options.url.rstrip('/')}/v1/devices/{device}/record/?batch=true",
+            f"{self.options.url.rstrip('/')}/v1/devices/{quote(device, safe='')}/record/?batch=true",
             dumps([entry(item) for item in items]),
             {"Authorization": f"Token {self.options.token.reveal()}", "Content-Type": "application/json"},
         )
 
     def judge(self, reply: Reply, items: Sequence[Item]) -> list[Outcome]:
         """All or nothing; any 2xx is a yes, with or without a body.  A refused device concerns its own series only."""
-        outcome = verdict(reply, len(items), refuses_in_json=False) or Delivered()
-        match outcome:
-            case Transient(reason, wait_s) if reply.status == 429:
-                outcome = Transient(reason, max(wait_s, self.options.min_write_interval))
-            case Parked(reason) if reply.status in (403, 404):
-                outcome = Parked(f"{reason} (device {self.route(self.options, items[0].target)})", whole=False)
-            case Permanent(reason, answer) if _misses(items[0].target.field, answer):
-                outcome = Parked(f"{reason}; check field {items[0].target.field}", whole=False)
-        return [outcome] * len(items)
+        outcomes = verdict(reply, items, refuses_in_json=False) or [Delivered()] * len(items)
+        match outcomes[0]:
+            case Transient(reason, wait_s) if reply.status < 500:
+                outcomes = [Transient(reason, max(wait_s, self.options.min_write_interval))] * len(items)
+            case Parked(reason) if _concerns_the_device(reply, items):
+                device = self.route(self.options, items[0].target)
+                outcomes = [Parked(f"{reason} (device {device})", whole=False)] * len(items)
+            case Permanent(reason) if _misses(items[0].target.field, reply.text):
+                outcomes = [Parked(f"{reason}; check field {items[0].target.field}", whole=False)]
+            case Isolate() if 0 < len(named := _named(reply, items)) < len(items):
+                outcomes = [each if index in named else Again() for index, each in enumerate(outcomes)]
+        return outcomes
 
     @classmethod
     def usual(cls, series: str) -> str | None:
@@ -107,16 +128,38 @@ series = { "greenhouse.temperature" = "TEMPERATURE" }
             "max_entries_per_field": options.max_entries_per_field > 1,
         }
         warning = "Datacake takes one write a second and field; more may be dropped"
-        return [(key, warning) for key, is_beyond in beyond.items() if is_beyond]
+        problems = [(key, warning) for key, is_beyond in beyond.items() if is_beyond]
+        if (options.daily_points or 0) > MOST_POINTS:
+            problems.append(
+                ("daily_points", f"no plan of Datacake's has more than {MOST_POINTS}; what is beyond is dropped")
+            )
+        return problems
+
+
+def _concerns_the_device(reply: Reply, items: Sequence[Item]) -> bool:
+    return reply.status in (403, 404) or (reply.status not in PARKED and blames_identifiers(reply.text, items))
+
+
+def _named(reply: Reply, items: Sequence[Item]) -> set[int]:
+    """The items that a refusal names: by a list of errors beside that of the entries, else by the fields' names."""
+    answer = parsed(reply.body)
+    if isinstance(answer, list) and len(answer) == len(items) and all(isinstance(e, dict | None) for e in answer):
+        return {index for index, error in enumerate(answer) if error}
+    return {index for index, item in enumerate(items) if re.search(_name(item.target.field), reply.text)}
 
 
 def _misses(field: str, answer: str) -> bool:
     """Whether the answer to a reading alone calls its field unknown: to be repaired in the config, so not buried."""
     if "FIELD_DOES_NOT_EXIST" in answer:  # the platform's own code
         return True
-    name = rf"(?<!\w){re.escape(field)}(?!\w)"
+    name = _name(field)
     plainly = rf"\b(?i:field)\W{{1,4}}{name}\W{{1,4}}((is|was) )?(unknown|not found)\b(?! \w)"
     return bool(re.search(plainly, answer) or (re.search(name, answer) and _UNKNOWN_FIELD.search(answer)))
+
+
+def _name(field: str) -> str:
+    """A pattern for a field's whole name."""
+    return rf"(?<!\w){re.escape(field)}(?!\w)"
 
 
 def entry(item: Item) -> dict[str, Any]:

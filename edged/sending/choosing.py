@@ -17,6 +17,7 @@ from edged.store.queue import Queue
 _TAKE = 10_000  # readings looked at for one request where some merge; far more than any request holds
 # Of the pause between two writes to a place: so long one waits for others, and is in step with them from then on.
 _TOGETHER = 0.25
+_AT_ONCE = 0.001  # s: never nothing, so that no time goes by in circles
 _FRESH_MS = 30_000  # of `live_first`: what is older is a backlog
 
 
@@ -83,7 +84,7 @@ class Chooser:
         waits = [until - now for until in self.held.values()] + selection.pauses + selection.slots
         if selection.spent:
             waits.append(until_midnight(now_ms))
-        self.wait = 0.0 if selection.late else max(0.001, min(waits, default=math.inf))
+        self.wait = _AT_ONCE if selection.late else max(_AT_ONCE, min(waits, default=math.inf))
         return selection.parcels
 
     def hold(self, series: str, until: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from edged import clock
 from edged.errors import NoAnswer, SecretUnreadable, StoreUnusable
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient, Untimed
-from edged.platforms import Platform, Transport, Wire
+from edged.platforms import Platform, Tended, Transport, Wire
 from edged.reading import Entry
 from edged.secret import Secret, within
 from edged.sending.batch import Lanes
@@ -165,7 +165,7 @@ class Sender:
             return 0.0
         self._idle = True
         self.status.rests(self._chooser.wait)
-        return self._chooser.wait
+        return min(self._chooser.wait, self._transport.tend() if isinstance(self._transport, Tended) else math.inf)
 
     def _refused(self, parcels: list[Parcel]) -> list[Outcome | None]:
         """What is known of the readings without asking the platform."""

@@ -18,12 +18,18 @@ class Deadlines:
 
     @contextmanager
     def within(self, limit_s: float, cut: Callable[[], None]) -> Iterator[None]:
-        """Calls `cut`, which must not block, if the block takes longer; never once the block has been left."""
+        """Calls `cut`, which must not block, if the block takes longer; never once the block has been left.
+
+        Raises OSError where the system has no thread left for it; the next exchange tries again.
+        """
         exchange, due = object(), time.monotonic() + limit_s
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
-                thread.start()  # RuntimeError where there can be no more: the next exchange tries again
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise OSError(f"no thread for its deadline: {error}") from None
                 self._thread = thread
             self._under_way[exchange] = (due, cut)
             if due < self._wakes:

@@ -1,5 +1,7 @@
 """MQTT 3.1.1 exchanges: a few messages published, each confirmed or not.  Knows no platform."""
 
+import contextlib
+import math
 import time
 from collections.abc import Sequence
 
@@ -12,6 +14,7 @@ __all__ = ["Answer", "Broker", "Confirmed", "Message", "MqttTransport", "Presenc
 EARLY_S = 5.0  # a session that ends sooner after its CONNACK is a sign of another client with our id
 _SIGNS = 2  # so many in a row, and the next session is the proof
 _FAREWELL_S = 1.0
+_TENDED_S = 60.0  # between two looks after a connection that rests
 
 
 class MqttTransport:
@@ -96,6 +99,17 @@ class MqttTransport:
             if session.ends_by(min(time.monotonic() + self._early_s, deadline)) and session.ended_in_order:
                 return TakenOver(self._broker.client_id)
         return None
+
+    def tend(self) -> float:
+        """Where others are told whether we are there, opens a session again that has ended since the last exchange."""
+        if (presence := self._broker.presence) is None:
+            return math.inf
+        if self._session is not None and self._session.trouble:
+            deadline = time.monotonic() + self._timeout_s
+            with contextlib.suppress(NoAnswer):  # the next exchange says so, and the next time may do better
+                if self._log_in(session := self._next(deadline), deadline) is None:
+                    session.publish([presence.greeting], deadline)
+        return _TENDED_S
 
     def abort(self) -> None:
         """Ends the exchange under way, from another thread."""

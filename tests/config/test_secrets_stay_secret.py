@@ -66,7 +66,7 @@ platform = "bbdata"
 url = "{url}/bbdata"
 {backoff}
 [destinations.building.series]
-"host.uptime" = {{ object = 1, token = "canary-object-a3c65c2974270fd0" }}
+"host.uptime" = {{ object = 1, token = "canary-object-a3c65c2974270fd0ab" }}
 "host.load_1m" = {{ object = 2, token = {{ env = "EDGED_TEST_TOKEN" }} }}
 
 [destinations.mqtt]
@@ -93,7 +93,7 @@ def logging_as_before():
 @pytest.fixture
 def write(tmp_path, monkeypatch, logging_as_before):
     """Writes the config, and its secrets to where they are looked for."""
-    monkeypatch.setenv("EDGED_TEST_TOKEN", "canary-env-8f14e45fceea167a")
+    monkeypatch.setenv("EDGED_TEST_TOKEN", "canary-env-8f14e45fceea167a0a1b2")
     (tmp_path / "token").write_text("canary-file-c9f0f895fb98ab91\n")
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials" / "token").write_text("canary-credential-45c48cce2e2d7fbd\n")
@@ -187,7 +187,7 @@ def test_what_the_daemon_keeps_of_such_answers(write, echo, tmp_path, capsys):
     daemon = Daemon(config)
     daemon.start(sampling=False)
     daemon.sample_once()
-    daemon.drain(1.0)
+    daemon.drain(4.0)
     statuses = {name: sender.status for name, sender in daemon.senders.items()}
     letters = {name: daemon.store.dead_letters(name) for name in daemon.senders}
     daemon.stop()

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged import secret
-from edged.config.values import Reader, choose, shown, size_text, unknown
+from edged.config.quantities import size_text
+from edged.config.values import Reader, choose, shown, unknown
 from edged.errors import SecretUnreadable
-from edged.options import Bytes, Seconds, Template, Url, option
+from edged.options import Bytes, ReadingTemplate, Seconds, Template, Url, option
 from edged.secret import Secret
 
 
@@ -30,11 +31,14 @@ class Options:
     duration: Seconds | None = option(None, help="a duration")
     size: Bytes = option(0, help="a size")
     template: Template = option("", help="a template")
+    topic: ReadingTemplate = option("{name}/{sensor}", help="a template that each reading fills")
     url: Url = option("", help="a URL")
     secret: Secret | None = option(None, help="a secret")
     choice: Literal["up", "down"] = option("up", help="a choice")
     either: int | str = option(0, help="a number or a text")
     words: tuple[str, ...] = option((), help="several texts")
+    numbers: tuple[int, ...] = option((), help="several numbers")
+    headers: dict[str, Secret] = option(None, help="secrets by name")
     nested: Nested = option(Nested(), help="a table")
     named: dict[str, Nested] = option(None, help="tables by name")
 
@@ -160,6 +164,23 @@ def test_a_list():
     assert error("words", "a") == "a list is expected, not a string"
 
 
+def test_a_list_of_numbers():
+    assert value("numbers", [200, 204]) == (200, 204)
+    assert error("numbers", [200, "204"]) == "a whole number is expected, not a string"
+    assert error("numbers", 200) == "a list is expected, not 200"
+
+
+def test_secrets_by_name(monkeypatch):
+    monkeypatch.setenv("EDGED_TOKEN", "canary")
+    read = value("headers", {"X-Key": {"env": "EDGED_TOKEN"}, "X-Scope": "plain"})
+    assert isinstance(read, dict)
+    assert {name: each.reveal() for name, each in read.items()} == {"X-Key": "canary", "X-Scope": "plain"}
+    assert "canary" not in repr(read)
+    _, errors = READER.options(Options, {"headers": {"X-Key": 1, "X-Empty": ""}})
+    assert [path for path, _ in errors] == [("headers", "X-Key"), ("headers", "X-Empty")]
+    assert error("headers", "canary") == "a table is expected, not a string"
+
+
 @pytest.mark.parametrize(
     ("given", "filled"),
     [
@@ -177,6 +198,33 @@ def test_template(given, filled):
 @pytest.mark.parametrize("given", ["{}", "{Name}", "{value}"])
 def test_unknown_placeholder(given):
     assert error("template", given) == f"{given} stands for nothing; there are {{name}}, {{serial}}"
+
+
+@pytest.mark.parametrize(
+    ("given", "filled"),
+    [
+        ("{name}/{sensor}/{quantity}", "greenhouse-pi/{sensor}/{quantity}"),
+        ("{value} {unit} {time} {serial}", "{value} {unit} {time} 10000000abcdef01"),
+        ('{"a": {value}, "b": ["{unit}", {}]}', '{"a": {value}, "b": ["{unit}", {}]}'),
+        ("{{value}}", "{{value}}"),
+        ('{"name": "{name}"}', '{"name": "greenhouse-pi"}'),
+        ("{1} { value } {a b} {} } {", "{1} { value } {a b} {} } {"),
+        ("plain", "plain"),
+    ],
+)
+def test_a_template_that_each_reading_fills(given, filled):
+    assert value("topic", given) == filled
+
+
+def test_a_default_is_filled_like_any_other():
+    options, errors = READER.options(Options, {})
+    assert (options.topic, errors) == ("greenhouse-pi/{sensor}", [])
+
+
+@pytest.mark.parametrize(("given", "word"), [("{foo}", "{foo}"), ('{"a": {Value}}', "{Value}"), ("{größe}", "{größe}")])
+def test_a_word_that_no_reading_fills(given, word):
+    there_are = "{name}, {serial}, {sensor}, {quantity}, {value}, {unit}, {time}"
+    assert error("topic", given) == f"{word} stands for nothing; there are {there_are}"
 
 
 def test_a_text_from_elsewhere(tmp_path, monkeypatch):
@@ -220,7 +268,7 @@ def test_no_url(given):
 
 def test_a_message_shows_no_text():
     """It may be a secret that stands at the wrong key."""
-    for key in ("flag", "count", "ratio", "nested", "choice", "duration", "size", "words"):
+    for key in ("flag", "count", "ratio", "nested", "choice", "duration", "size", "words", "headers"):
         assert "canary" not in error(key, "canary")
 
 

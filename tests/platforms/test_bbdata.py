@@ -305,3 +305,93 @@ def test_what_no_object_can_have_is_seen_in_the_config(declared, keys, wrong):
     problems = declared.caution_target(target)
     assert [key for key, _ in problems] == wrong
     assert not any("ffff" in message for _, message in problems)
+
+
+@pytest.mark.statement(32)
+@pytest.mark.statement(33)
+@pytest.mark.statement(34)
+@pytest.mark.pain("B8")
+@pytest.mark.parametrize("declared", [BBData, BBDataMqtt])
+@pytest.mark.parametrize(
+    ("value", "wanted", "taken"),
+    [
+        (21.37, "float", True),
+        (-0.0, "float", True),
+        (10, "float", True),
+        (3.4028234e38, "float", True),
+        (1e-50, "float", True),  # the nearest that 32 bits have is 0
+        (" 21.5 ", "float", True),
+        ("1e3", "float", True),
+        (3.5e38, "float", False),
+        (1e40, "float", False),  # would be Infinity there
+        (10**400, "float", False),
+        ("1e40", "float", False),
+        ("1e400", "float", False),
+        ("NaN", "float", False),
+        ("nan", "float", False),
+        ("Infinity", "float", False),
+        ("-inf", "float", False),
+        ("1f", "float", False),  # Java's, and a measure there
+        ("0x1p3", "float", False),
+        ("1_000", "float", False),  # Python's
+        ("٣", "float", False),
+        ("1.2.3", "float", False),
+        ("", "float", False),
+        (-0.4, "int", True),
+        (2147483647.4, "int", True),
+        (-2147483648, "int", True),
+        ("5.0", "int", True),
+        (2147483647.6, "int", False),
+        (-2147483649, "int", False),
+        ("five", "int", False),
+        ("1e99", "int", False),
+        (True, "bool", True),
+        (0.0, "bool", True),
+        (-0.0, "bool", True),
+        ("YES", "bool", True),
+        ("maybe", "bool", False),
+        (" on ", "bool", False),
+        ("NaN", "bool", False),
+        ("NaN", "string", True),
+        ("  ", "string", True),
+        ("", "string", False),
+        ("", None, False),
+        ("NaN", None, True),  # the object may hold texts
+    ],
+)
+def test_what_would_be_swallowed_or_misread_is_refused_here(declared, value, wanted, taken):
+    outcome = declared(declared.Options()).refuses(item(value=value, type=wanted))
+    assert outcome is None if taken else isinstance(outcome, Permanent)
+
+
+@pytest.mark.parametrize("declared", [BBData, BBDataMqtt])
+def test_what_the_config_has_wrong_parks_its_series(declared):
+    for wrong in (item(comment="c" * 1025), Item(item().entry, Object(object=1, token=plain("f" * 31)))):
+        outcome = declared(declared.Options()).refuses(wrong)
+        assert isinstance(outcome, Parked)
+        assert not outcome.whole
+        assert isinstance(declared(declared.Options()).refuses(item(time_ms=0)), Permanent)
+
+
+@pytest.mark.statement(33)
+@pytest.mark.parametrize(("value", "sent"), [(-0.4, "0"), (-0.0, "0"), (2147483647.4, "2147483647"), ("5.0", "5")])
+def test_an_int_has_no_point_and_no_sign_of_zero(value, sent):
+    assert json.loads(platform().encode([item(value=value, type="int")]).body)["value"] == sent
+
+
+def test_a_probe_asks_and_stores_nothing():
+    request = platform().probe([item(), item(4712)])
+    assert request.url.endswith("/input/measures/bulk?ack=true&simulate=true")
+    assert [measure["objectId"] for measure in json.loads(request.body)] == [4711, 4712]
+
+
+@pytest.mark.statement(40)
+def test_the_longest_echo_is_read_to_its_end():
+    transport = HttpTransport(10.0)
+    with open_stand_in("bbdata") as stand_in:
+        stand_in.admit({}, [{"object": 4711, "token": TOKEN, "type": "string"}])
+        bbdata = platform(url=stand_in.url)
+        batch = [item(time_ms=TIME_MS + n, value="✓" * 100, comment="✓" * 500) for n in range(100)]
+        assert len(bbdata.encode(batch).body) > 128 * 1024
+        assert bbdata.judge(transport.exchange(bbdata.encode(batch)), batch) == [Delivered()] * 100
+    transport.close()

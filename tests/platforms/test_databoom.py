@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edged.outcome import Delivered, Isolate, Parked, Permanent, Transient
+from edged.outcome import Again, Delayed, Delivered, Isolate, Parked, Permanent, Transient
 from edged.platforms import Item
 from edged.platforms.databoom import Databoom, Options, Signal
 from edged.reading import Entry
@@ -103,6 +103,10 @@ def test_the_cautious_limits():
         (Reply(301), Parked, Parked),
         (Reply(302, b"<html>moved</html>", "text/html"), Parked, Parked),
         (Reply(400, b'{"message":"no"}'), Permanent, Isolate),
+        (Reply(400, b'{"message":"unknown device"}'), Parked, Parked),
+        (Reply(400, b'{"message":"invalid token"}'), Parked, Parked),
+        (Reply(400, b'{"message":"Unexpected token N in JSON at position 7"}'), Permanent, Isolate),
+        (Reply(422, b'{"message":"too many requests"}'), Transient, Transient),
         (Reply(401, b'{"message":"no"}'), Parked, Parked),
         (Reply(401), Parked, Parked),
         (Reply(403), Parked, Parked),
@@ -154,6 +158,14 @@ def test_an_unusual_message_is_isolated_once_and_then_a_yes():
     assert "SOME_INFO_PROCESSED" in alone.remark
     assert all(isinstance(outcome, Delivered) for outcome in databoom.judge(reply, many(2)))
     assert isinstance(databoom.judge(Reply(200, b'{"message":"ANOTHER"}'), many(2))[0], Isolate)
+
+
+def test_a_reading_ahead_of_the_servers_clock_waits_and_its_neighbour_goes():
+    reply = Reply(400, b'{"message":"date in the future"}', date_ms=1_795_565_340_000)
+    outcomes = platform().judge(reply, items(("a", 1_795_565_340_000, 1), ("a", 1_795_565_342_500, 2)))
+    assert isinstance(outcomes[0], Again)
+    assert isinstance(outcomes[1], Delayed)
+    assert outcomes[1].wait_s == 2.5
 
 
 def test_a_dead_letter_keeps_the_answer():

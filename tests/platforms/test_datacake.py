@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edged.outcome import Delivered, Isolate, Parked, Permanent, Transient
+from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item
 from edged.platforms.datacake import Datacake, Field, Options
 from edged.reading import Entry
@@ -43,6 +43,21 @@ def test_another_device_and_another_base():
     assert request.url == "http://127.0.0.1:80/v1/devices/another/record/?batch=true"
 
 
+@pytest.mark.parametrize(
+    ("device", "path"),
+    [
+        ("my device", "my%20device"),
+        ("a/b", "a%2Fb"),
+        ("../x?y=1#z", "..%2Fx%3Fy%3D1%23z"),
+        ("über", "%C3%BCber"),
+        (DEVICE, DEVICE),
+    ],
+)
+def test_a_device_stays_within_its_place_of_the_url(device, path):
+    for request in (platform(device=device).encode([item()]), platform().encode([item(device=device)])):
+        assert request.url == f"https://api.datacake.co/v1/devices/{path}/record/?batch=true"
+
+
 @pytest.mark.statement(61)
 @pytest.mark.parametrize(
     ("value", "wanted", "sent"),
@@ -65,6 +80,13 @@ def test_values_by_type(value, wanted, sent):
 def test_limits():
     limits = platform().limits
     assert (limits.readings, limits.per_target, limits.target_interval, limits.resolution_ms) == (100, 1, 1.1, 1000)
+
+
+@pytest.mark.statement(65)
+def test_what_becomes_of_a_backlog_is_the_senders_to_do():
+    assert (platform().limits.backlog, platform().limits.points_a_day) == ("all", 0)
+    limits = platform(backlog="mean", daily_points=500).limits
+    assert (limits.backlog, limits.points_a_day) == ("mean", 500)
 
 
 def test_a_place_is_a_field_of_a_device_whatever_its_type():
@@ -90,7 +112,7 @@ UNKNOWN = b'{"detail":"Field does not exist: A","code":"FIELD_DOES_NOT_EXIST"}'
         (Reply(204), Delivered, Delivered),
         (Reply(200, b"<html></html>", "text/html"), Transient, Transient),
         (Reply(400, b'{"detail":"no"}'), Permanent, Isolate),
-        (Reply(400, b'[{},{"value":["not FLOAT"]}]'), Permanent, Isolate),
+        (Reply(400, b'[{},{},{"value":["not FLOAT"]}]'), Permanent, Isolate),
         (Reply(400, UNKNOWN), Parked, Isolate),
         (Reply(400, b'{"detail": "%s", "code": "FIELD_DOES_NOT_EXIST"}' % (b"x" * 500)), Parked, Isolate),
         (Reply(401), Parked, Parked),
@@ -151,11 +173,73 @@ def test_only_an_unknown_field_waits_for_a_person(said, expected):
     assert type(outcome) is expected
 
 
-@pytest.mark.parametrize(("status", "whole"), [(401, True), (403, False), (404, False), (405, True)])
-def test_a_refused_device_parks_its_own_series_only(status, whole):
-    outcomes = platform().judge(
-        Reply(status, b'{"detail":"no"}'), [item(device="typo"), item(field="B", device="typo")]
-    )
+def fates(reply: Reply, *items: Item) -> str:
+    """A letter an outcome: a Again, i Isolate, X Permanent, l Delayed, t Transient, P the destination, p a series."""
+    letters: dict[type[Outcome], str] = {Again: "a", Isolate: "i", Permanent: "X", Delayed: "l", Transient: "t"}
+    outcomes = platform().judge(reply, items)
+    return "".join(("P" if o.whole else "p") if isinstance(o, Parked) else letters[type(o)] for o in outcomes)
+
+
+THREE = [item(field="ROOM_TEMP"), item(field="ROOM_TEMP_2"), item(field="DOOR")]
+
+
+@pytest.mark.pain("B7")
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('{"detail":"Field does not exist: DOOR","code":"FIELD_DOES_NOT_EXIST"}', "aai"),
+        ('{"detail":"Field does not exist: DOOR, ROOM_TEMP","code":"FIELD_DOES_NOT_EXIST"}', "iai"),
+        ('{"ROOM_TEMP_2":["A valid number is required."]}', "aia"),
+        ('{"detail":"ROOM_TEMP: not a FLOAT"}', "iaa"),
+        ('{"detail":"one of ROOM_TEMP, ROOM_TEMP_2, DOOR"}', "iii"),
+        ('{"detail":"door is odd"}', "iii"),
+        ('{"detail":"no"}', "iii"),
+        ('[{},{},{"value":["not BOOL"]}]', "aai"),
+        ('[{"value":["not FLOAT"]},null,{"value":["not BOOL"]}]', "iai"),
+        ("[{},{},{}]", "iii"),
+        ('[{},{"value":["not FLOAT"]}]', "iii"),
+        ('["a","b","c"]', "iii"),
+        ("[1,2,3]", "iii"),
+        ("garbage DOOR", "aai"),
+        ("", "iii"),
+    ],
+)
+def test_whom_the_answer_names_is_sent_alone_and_its_neighbours_without_it(said, expected):
+    assert fates(Reply(400, said.encode()), *THREE) == expected
+
+
+@pytest.mark.statement(60)
+def test_a_reading_ahead_of_the_servers_clock_waits():
+    reply = Reply(400, b'{"detail":"timestamp is in the future"}', date_ms=1_795_565_340_000)
+    ahead = item(field="DOOR", time_ms=1_795_565_344_000)
+    assert fates(reply, THREE[0], ahead) == "al"
+    assert fates(reply, ahead) == "l"
+
+
+@pytest.mark.pain("G8")
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_throttling_by_another_status_waits_at_least_the_interval(status):
+    (outcome,) = platform().judge(Reply(status, b'{"detail":"Request was throttled."}'), [item()])
+    assert isinstance(outcome, Transient)
+    assert outcome.wait_s == 1.1
+
+
+@pytest.mark.parametrize(
+    ("reply", "whole"),
+    [
+        (Reply(401), True),
+        (Reply(401, b'{"detail":"Invalid token."}'), True),
+        (Reply(403, b'{"detail":"no"}'), False),
+        (Reply(404, b'{"detail":"no"}'), False),
+        (Reply(405, b'{"detail":"no"}'), True),
+        (Reply(400, b'{"detail":"Device not found"}'), False),
+        (Reply(400, b'{"device":["does not exist"]}'), False),
+        (Reply(400, b"Client sent an HTTP request to an HTTPS server.\n"), True),
+    ],
+)
+def test_a_refused_device_parks_its_own_series_only(reply, whole):
+    outcomes = platform().judge(reply, [item(device="typo"), item(field="B", device="typo")])
+    assert len(outcomes) == 2
     for outcome in outcomes:
         assert isinstance(outcome, Parked)
         assert outcome.whole is whole
@@ -164,6 +248,10 @@ def test_a_refused_device_parks_its_own_series_only(status, whole):
 
 def test_usual_name_and_cautions():
     assert Datacake.usual("greenhouse-2.temperature") == "GREENHOUSE_2_TEMPERATURE"
-    assert Datacake.caution(platform().options) == []
-    beyond = platform(min_write_interval=0.5, max_entries_per_field=2).options
-    assert {key for key, _ in Datacake.caution(beyond)} == {"min_write_interval", "max_entries_per_field"}
+    assert Datacake.caution(platform(daily_points=7500).options) == []
+    beyond = platform(min_write_interval=0.5, max_entries_per_field=2, daily_points=7501).options
+    assert [key for key, _ in Datacake.caution(beyond)] == [
+        "min_write_interval",
+        "max_entries_per_field",
+        "daily_points",
+    ]

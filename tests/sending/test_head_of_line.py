@@ -242,3 +242,14 @@ def test_a_second_is_not_sent_twice_by_both_streams(bench):
     sent = [(series, time_ms // 1000) for series, time_ms, _ in it.platform.sent]
     assert len(sent) == len(set(sent))
     assert it.queued == 0
+
+
+@pytest.mark.statement(64)
+def test_what_is_late_for_its_second_alone_in_the_queue_is_merged(bench):
+    it = bench(per_target=1, resolution_ms=1000)
+    slot_ms = NOW_MS // 1000 * 1000 - 5000
+    it.put("a.x", 1, time_ms=slot_ms)
+    it.drive()
+    it.put("a.x", 2, time_ms=slot_ms + 500)
+    it.drive()
+    assert it.fates() == [(1, "delivered"), (2, "merged")]

@@ -83,7 +83,7 @@ def test_a_thread_that_cannot_be_had_at_first_is_had_later(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", none)
-        with pytest.raises(RuntimeError, match="can't start"), deadlines.within(0.0, cut.set):
+        with pytest.raises(OSError, match="can't start"), deadlines.within(0.0, cut.set):
             pass
     with deadlines.within(0.0, cut.set):
         assert cut.wait(10)

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import logging
+import math
 import socket
 import subprocess
 import sys
@@ -653,6 +654,28 @@ def test_the_last_will_is_published_for_a_client_that_is_lost(broker, connect):
         assert transport.exchange(messages(1, first=1)) == Confirmed((True,))
         assert [message.payload for message in broker.wait_for(5)[3:]] == [b"online", *payloads(1, first=1)]
         assert broker.retained() == {"edged/pi/status": b"online"}
+
+
+@pytest.mark.pain("A16")
+def test_who_watches_sees_it_again_after_a_restart_of_the_broker_though_nothing_is_sent(broker, connect):
+    transport = connect(broker, presence=PRESENCE)
+    transport.exchange(messages(1))
+    broker.stop()
+    wait_until(lambda: transport._session.trouble, "the end of the session")
+    assert transport.tend() == 60.0  # in vain
+    broker.start()
+    assert transport.tend() == 60.0
+    assert broker.retained() == {"edged/pi/status": b"online"}
+    before = broker.log().count("as bbdata_test")
+    transport.tend()
+    assert transport.exchange(messages(1, first=1)) == Confirmed((True,))
+    assert broker.log().count("as bbdata_test") == before
+
+
+def test_a_session_that_nobody_watches_is_not_tended(broker, connect):
+    transport = connect(broker)
+    transport.exchange(messages(1))
+    assert transport.tend() == math.inf
 
 
 _CLIENT = """\
