@@ -15,7 +15,7 @@ FALLS_OVER = frozenset({500, 502, 504})  # what a server says, or its proxy, tha
 PARKED = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 415, 421, 426, 451})  # and all redirects
 TOO_LARGE = 413
 AHEAD_MS = 1000  # a Date has whole seconds
-_EARLIEST_MS = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp() * 1000)  # a server's clock that says less is wrong
+_EARLIEST_MS = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000)  # a server's clock that says less is wrong
 PLAIN_TO_TLS = b"HTTP request to an HTTPS server"  # what servers written in Go say, as text, to a wrong scheme
 
 
