@@ -12,6 +12,7 @@ from edged.errors import SecretUnreadable
 
 CREDENTIALS = Path("/etc/edged/credentials")  # where a login shell, which systemd gives no directory, may look
 
+_public: set[str] = set()  # what platforms publish themselves, and so is no secret whoever writes it down
 _known: set[str] = set()  # the secrets that this process has read, so that `redact` finds them
 _SHORTEST = 4  # characters; a shorter secret would black out half of every text
 
@@ -36,7 +37,7 @@ class Secret:
             text = text.removesuffix("\n").removesuffix("\r")
             if not text:
                 raise SecretUnreadable(f"{self.source} is empty")
-            if len(text) >= _SHORTEST:
+            if len(text) >= _SHORTEST and text not in _public:
                 _known.update(_forms(text))
             self._text = text
         return self._text
@@ -83,9 +84,8 @@ def plain(text: str) -> Secret:
 
 def public(text: str) -> Secret:
     """A platform's own published default (BBData's `bbdata`): no secret, so not blacked out."""
-    secret = Secret("the platform's default", _Plain(text))
-    secret._text = text  # it is not revealed, and so not known as a secret
-    return secret
+    _public.add(text)
+    return Secret("the platform's default", _Plain(text))
 
 
 def from_env(name: str) -> Secret:

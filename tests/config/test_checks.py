@@ -210,3 +210,34 @@ def test_problems_are_in_the_order_of_the_file(problems):
         "sensors.b.interval",
         "destinations.databoom.batch_size",
     ]
+
+
+def test_a_secret_in_a_header_that_all_may_read(problems):
+    text = (
+        SENSORS + '[destinations.d]\nplatform = "http"\nurl = "https://collector.example.org/"\n'
+        'headers = { Authorization = "Bearer abcdef" }\nseries = { "*" = true }\n'
+    )
+    (line,) = problems(text)
+    assert "destinations.d.headers.Authorization: warning: a secret in a file that all users may read" in line
+
+
+@pytest.mark.case(26)
+def test_a_name_that_topics_hold_in_another_form_is_told_once(problems):
+    text = SENSORS.replace("greenhouse", '"HM-1500 #1"') + (
+        '[destinations.d]\nplatform = "mqtt"\nhost = "mqtt.example.org"\nseries = { "*" = true }\n'
+    )
+    (line,) = problems(text)
+    assert "warning: in topics 'HM-1500 #1' is written 'HM-1500 %231'" in line
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('cert_file = "/nowhere/client.pem"\n', "cert_file: warning: /nowhere/client.pem does not exist"),
+        ('proxy = "http://proxy.example.org:3128"\n', "proxy: warning: this platform connects directly, without it"),
+    ],
+)
+def test_what_a_broker_is_not_reached_with(problems, keys, said):
+    text = f'{SENSORS}[destinations.d]\nplatform = "mqtt"\nhost = "mqtt.example.org"\n{keys}series = {{ "*" = true }}\n'
+    (line,) = problems(text)
+    assert f"destinations.d.{said}" in line
