@@ -58,12 +58,22 @@ class WrongChip(SensorError):
 class NoAnswer(EdgedError):
     """The platform could not be reached, or its answer did not arrive whole."""
 
-    def __init__(self, reason: str, *, sent: bool = False, timed_out: bool = False, premature: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        sent: bool = False,
+        timed_out: bool = False,
+        premature: bool = False,
+        unusable: bool = False,
+    ) -> None:
         """`sent`: the request went out, at least in part, so it may have arrived, and what it holds may be to blame.
 
-        `timed_out`: it took too long; `premature`: a certificate is not valid yet, if our clock is right.
+        `timed_out`: it took too long; `premature`: a certificate is not valid yet, if our clock is right; `unusable`:
+        nothing can go out before a person has mended what the config gives, a certificate or a credential.
         """
         super().__init__(reason)
         self.sent = sent
         self.timed_out = timed_out
         self.premature = premature
+        self.unusable = unusable

@@ -45,6 +45,7 @@ class Chooser:
         self.pace = Pace(limits, started)
         self.sent_slots: dict[tuple[object, bool], int] = {}  # by place and stream: the last one that was delivered
         self.held: dict[str, float] = {}  # series -> monotonic time until which it is left out
+        self.spent = False  # whether what is left out is so for the day's points
         self.wait = 0.0  # where nothing is chosen: so long there is nothing to send, unless there are new readings
         self._queue = queue
         self._lanes = lanes
@@ -82,6 +83,7 @@ class Chooser:
         if not self._more:
             self._rounds.end(now, now_ms, 0.0 if selection.parcels else min(selection.slots, default=0.0))
         waits = [until - now for until in self.held.values()] + selection.pauses + selection.slots
+        self.spent = selection.spent
         if selection.spent:
             waits.append(until_midnight(now_ms))
         self.wait = _AT_ONCE if selection.late else max(_AT_ONCE, min(waits, default=math.inf))
@@ -90,6 +92,10 @@ class Chooser:
     def hold(self, series: str, until: float) -> None:
         """Leaves a series out until a time."""
         self.held[series] = max(self.held.get(series, 0.0), until)
+
+    def released_in(self, now: float) -> float:
+        """Seconds until the first of the series that are left out is tried again."""
+        return min((until - now for until in self.held.values()), default=0.0)
 
     def delivered(self, parcel: Parcel) -> None:
         """The platform has it."""

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable
 
 from edged import clock
-from edged.errors import NoAnswer, SecretUnreadable, StoreUnusable
+from edged.errors import StoreUnusable
 from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, Permanent, Transient, Untimed
-from edged.platforms import Platform, Tended, Transport, Wire
+from edged.platforms import Platform, Wire
 from edged.reading import Entry
 from edged.secret import Secret, within
 from edged.sending.batch import Lanes
 from edged.sending.choosing import Chooser, Manner
+from edged.sending.exchange import BUG_S, Exchanges
 from edged.sending.hand import Hand
 from edged.sending.mapping import Mapping
 from edged.sending.parcel import Parcel
@@ -29,7 +30,6 @@ from edged.store.queue import Queue
 log = logging.getLogger(__name__)
 
 PARKED_S = 3600.0  # what is parked is tried again so often
-_BUG_S = 60.0
 _ABANDON_S = 1.0
 _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
 _CLOCK_S = 10.0  # between two tries while a certificate is not valid yet by a clock that is not known to be right
@@ -58,13 +58,12 @@ class Sender:
         self.queue = queue
         self._platform = platform
         self._mapping = mapping
+        self._exchanges = Exchanges(queue.name, platform, wire, self.status.stumbles)
         self._lanes = Lanes(platform, mapping.target, unit)
-        self._wire = wire
         self._manner = manner
         self._quota = quota or Quota(0, lambda: None, lambda points: None)
         self._monotonic = monotonic
         self._now_ms = now_ms
-        self._transport: Transport | None = None
         started = monotonic()
         self._chooser = Chooser(queue, self._lanes, platform.limits, manner, self._quota, started)
         self._hand = Hand(queue, on_outcome)
@@ -91,8 +90,7 @@ class Sender:
 
     def abort(self) -> None:
         """Abandons the request under way; what is not settled stays queued."""
-        if (transport := self._transport) is not None:
-            transport.abort()
+        self._exchanges.abort()
 
     def join(self, timeout_s: float) -> None:
         """Waits for the thread's end, at most so long."""
@@ -111,17 +109,17 @@ class Sender:
                 wait = self.step()
             except StoreUnusable:
                 wait = _UNREADABLE_S
-            except Exception:  # a bug; this destination must not stand still for it for ever
+            except Exception as error:  # a bug; this destination must not stand still for it for ever
                 log.exception("%s: a bug interrupts its sending; please report it", self.queue.name)
                 self._hand.leave_all()
-                self._resume = self._monotonic() + _BUG_S
+                self._resume = self._monotonic() + BUG_S
+                self.status.stumbles(f"a bug ({type(error).__name__}) interrupts it; please report it", BUG_S)
                 continue
             if wait > 0:
                 # New readings end a wait for readings; not a back-off, nor the gathering of a fuller request.
                 wake = self.queue.wake if self._idle else self._stopping
                 wake.wait(None if math.isinf(wait) else wait)
-        if self._transport is not None:
-            self._transport.close()
+        self._exchanges.close()
         self._quota.close()
 
     # --- one turn
@@ -137,13 +135,14 @@ class Sender:
         part = self._hand.parts[0]
         if (wait := self._chooser.pace.wait((parcel.place for parcel in part.parcels), now)) > 0:
             return wait
-        refused = self._refused(part.parcels)
+        items = [parcel.item for parcel in part.parcels]
+        refused = self._exchanges.refused(items)
         if any(refused):
             del self._hand.parts[0]
             self._apply(part, [outcome or Again() for outcome in refused], answered=False)
         elif not self._quota.spend(self._lanes[part.parcels[0].series].route, len(part), self._now_ms()):
             self._hand.leave_all()  # it has cost its points before; what is left of the day does not do for it again
-        elif (outcomes := self._send(part.parcels)) is None:
+        elif (outcomes := self._exchanges.send(items)) is None:
             self._chooser.size.too_large(len(part))
             self._hand.parts[:1] = halves(part.parcels, suspect=part.suspect)
         else:
@@ -164,33 +163,20 @@ class Sender:
             self._hand.take(parcels, suspect=parcels[0].item.entry.seq in self._chooser.suspects)
             return 0.0
         self._idle = True
-        self.status.rests(self._chooser.wait)
-        return min(self._chooser.wait, self._transport.tend() if isinstance(self._transport, Tended) else math.inf)
+        self._say_why_it_rests(now)
+        return min(self._chooser.wait, self._exchanges.tend())
 
-    def _refused(self, parcels: list[Parcel]) -> list[Outcome | None]:
-        """What is known of the readings without asking the platform."""
-        try:
-            return [self._platform.refuses(parcel.item) for parcel in parcels]
-        except SecretUnreadable as error:
-            return [Parked(str(error))] * len(parcels)
-
-    def _send(self, parcels: list[Parcel]) -> list[Outcome] | None:
-        """One exchange; everything that can happen to it is an outcome.  None: it is too large, and is not sent."""
-        items = [parcel.item for parcel in parcels]
-        try:
-            request = self._platform.encode(items)
-            if len(items) > 1 and len(getattr(request, "body", b"")) > self._chooser.limits.body:
-                return None
-            if self._transport is None:
-                self._transport = self._platform.connect(self._wire)
-            return self._platform.judge(self._transport.exchange(request), items)
-        except SecretUnreadable as error:
-            return [Parked(str(error))] * len(items)
-        except NoAnswer as error:
-            if error.premature and not clock.is_right():
-                return [Untimed(str(error))] * len(items)
-            slow = error.sent and error.timed_out
-            return [Transient(str(error), suspect=error.sent, slow=slow, answered=False)] * len(items)
+    def _say_why_it_rests(self, now: float) -> None:
+        """Where nothing can be sent now.  A parked series is told by itself; if all are, so is the destination."""
+        wait, parked = self._chooser.wait, self.status.parked.keys()
+        if self._chooser.spent:
+            self.status.waits_for_midnight(self._chooser.limits.points_a_day, wait)
+        elif self._lanes and self._lanes.keys() <= parked:
+            self.status.rests(wait, state="parked")
+        elif self._chooser.held and self._chooser.held.keys() <= parked and wait >= self._chooser.released_in(now):
+            self.status.rests(math.inf)
+        else:
+            self.status.rests(wait)
 
     # --- what became of it
 
@@ -200,6 +186,7 @@ class Sender:
         split: list[Parcel] = []
         transient: Transient | None = None
         whole: Parked | Untimed | None = None
+        parked: dict[str, list[str]] = {}  # reason -> series
         for parcel, outcome in zip(part.parcels, outcomes, strict=True):
             match outcome:
                 case Delivered() | Permanent():
@@ -216,14 +203,16 @@ class Sender:
                         self._chooser.size.too_large(len(part))
                 case Delayed(reason, wait_s):
                     self._chooser.hold(parcel.series, now + wait_s)
-                    self.status.say_once("delayed", reason)
+                    self.status.delays(reason)
                 case Parked(reason, False):
                     self._chooser.hold(parcel.series, now + PARKED_S)
                     for secret in within(parcel.item.target):
                         secret.refresh()
-                    self.status.parks_series(parcel.series, reason)
+                    parked.setdefault(reason, []).append(parcel.series)
                 case Parked() | Untimed():
                     whole = outcome
+        for reason, series in parked.items():
+            self.status.parks_series(list(dict.fromkeys(series)), reason)
         rest = [part if len(unsent) == len(part) else Part(unsent, part.suspect)] if unsent else []
         if rest and transient and transient.suspect:
             rest = self._failed(rest[0], transient, now)
@@ -279,9 +268,7 @@ class Sender:
     def _park_all(self, reason: str, now: float) -> None:
         self._resume = now + PARKED_S
         self._hand.leave_all()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        self._exchanges.close()
         for secret in self.secrets():
             secret.refresh()  # a token that was rotated is found at the next try
         self.status.parks(reason, PARKED_S)

@@ -17,6 +17,7 @@ class Status:
         self.state = "ok"  # "waiting", "backing-off", "parked"
         self.until_ms: int | None = None  # when it goes on by itself
         self.last_error = ""
+        self.last_error_ms: int | None = None
         self.last_delivery_ms: int | None = None
         self.rate = Rate()  # of deliveries
         self.parked: dict[str, str] = {}  # series -> reason
@@ -38,15 +39,37 @@ class Status:
     def waits_for_time(self, reason: str, wait_s: float) -> None:
         """The clock is wrong, as it seems; once it is right it goes on."""
         self._goes_on_in(wait_s)
-        self.state, self.last_error = "waiting", redact(reason)
+        self._waits(reason)
         self.say_once("clock", f"waits for the time, since this board's clock is not known to be right: {reason}")
 
-    def parks_series(self, series: str, reason: str) -> None:
-        """One series will not get through until a person has repaired it."""
-        reason = redact(reason)
-        if series not in self.parked:
-            self._log(f"{series} is parked: {reason}; its readings are kept and tried again every hour", series)
-        self.parked[series] = self.last_error = reason
+    def waits_for_midnight(self, points: int, wait_s: float) -> None:
+        """The day's points are spent."""
+        self._goes_on_in(wait_s)
+        reason = f"the day's {points} points (daily_points) are spent"
+        self._waits(reason)
+        day = self._now_ms() // 86_400_000
+        self.say_once(f"points of day {day}", f"{reason}; what comes waits for 00:00 UTC")
+
+    def delays(self, reason: str) -> None:
+        """A series waits for its time."""
+        self._notes(reason)
+        self.say_once("delayed", reason)
+
+    def _waits(self, reason: str) -> None:
+        self.state = "waiting"
+        self._notes(reason)
+
+    def _notes(self, reason: str) -> None:
+        self.last_error, self.last_error_ms = redact(reason), self._now_ms()
+
+    def parks_series(self, series: Sequence[str], reason: str) -> None:
+        """Some series will not get through until a person has repaired it."""
+        if new := [name for name in series if name not in self.parked]:
+            what = f"{new[0]} is" if len(new) == 1 else f"{len(new)} series ({', '.join(new)}) are"
+            kept = "its" if len(new) == 1 else "their"
+            self._log(f"{what} parked: {reason}; {kept} readings are kept and tried again every hour", new[0])
+        self._notes(reason)
+        self.parked.update(dict.fromkeys(series, self.last_error))
 
     def delivered(self, series: Sequence[str], time_ms: int) -> None:
         """A reading of each of the series got through."""
@@ -59,17 +82,23 @@ class Status:
 
     def refused(self, series: str, reason: str) -> None:
         """A reading was refused for good."""
-        self.last_error = redact(reason)
+        self._notes(reason)
         self.say_once(f"refused {series}", f"{series} is refused: {reason}; the reading is kept as a dead letter")
 
     def answered(self) -> None:
         """The platform speaks to us, whatever it says."""
         self._again("answers")
 
-    def rests(self, wait_s: float) -> None:
-        """There is nothing to send now, but after so long; infinite: until there are new readings."""
+    def stumbles(self, reason: str, wait_s: float) -> None:
+        """Something in our own way; it is tried again after so long."""
+        self._goes_on_in(wait_s)
+        self.state = "backing-off"
+        self._notes(reason)
+
+    def rests(self, wait_s: float, state: str = "waiting") -> None:
+        """There is nothing to send now, but after so long; infinite: until there are new readings, or a repair."""
         if self.state not in ("parked", "backing-off"):  # those end with an answer only
-            self.state = "ok" if math.isinf(wait_s) else "waiting"
+            self.state = "ok" if math.isinf(wait_s) else state
             self._goes_on_in(wait_s)
 
     def _goes_on_in(self, wait_s: float) -> None:
@@ -89,7 +118,8 @@ class Status:
     def _trouble(self, state: str, what: str, then: str) -> None:
         if self.state != state:
             self._log(f"{what}; {then}")
-        self.state, self.last_error = state, redact(what.partition(": ")[2])
+        self.state = state
+        self._notes(what.partition(": ")[2])
 
     def _log(self, text: str, series: str = "") -> None:
         fields = {"destination": self._destination} | ({"series": series} if series else {})

@@ -184,7 +184,8 @@ class Queue:
                 for entry in self._log.retried(self.name):
                     if batch.full():
                         break
-                    batch.offer(entry)
+                    if self.choice.wants(entry.series):  # else it waits for the day when it is mapped again
+                        batch.offer(entry)
             take(batch, self._log, self.choice, self.position)
             with self._log.lock:  # what comes may be skipped
                 self.position.tidy()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from edged.errors import NoAnswer
+from edged.transports.tls import hint
 
 _NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL's x509_vfy.h
 
@@ -56,7 +57,7 @@ def _no_answer(host: str, error: Exception) -> NoAnswer:
     if isinstance(error, TimeoutError):
         return NoAnswer(f"{host}: no connection in time", timed_out=True)
     if isinstance(error, ssl.SSLCertVerificationError):
-        what = f"its certificate cannot be trusted: {error.verify_message.rstrip('.')}"
+        what = f"its certificate cannot be trusted: {error.verify_message.rstrip('.')}{hint(error)}"
         return NoAnswer(f"{host}: {what}", premature=error.verify_code == _NOT_YET_VALID)
     return NoAnswer(f"{host}: {plain(error)}")
 
@@ -64,5 +65,5 @@ def _no_answer(host: str, error: Exception) -> NoAnswer:
 def plain(error: Exception) -> str:
     """The error in words, without numbers and places in OpenSSL's source."""
     if isinstance(error, ssl.SSLError):
-        return "TLS: " + re.sub(r"^\[[^]]*\] | ?\(_ssl\.c:\d+\)", "", str(error))
+        return "TLS: " + re.sub(r"^\[[^]]*\] | ?\(_ssl\.c:\d+\)", "", str(error)) + hint(error)
     return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -20,6 +20,7 @@ from edged.errors import NoAnswer
 from edged.secret import redact
 from edged.transports.connection import Adapter, Link
 from edged.transports.deadline import deadlines
+from edged.transports.tls import FileUnusable, hint
 
 MOST_BODY = 64 * 1024  # bytes of a refusal that are read; more says nothing to us
 MOST_ECHO = (
@@ -108,6 +109,7 @@ class HttpTransport:
                 sent=self._link.is_sent,
                 timed_out=late,
                 premature=any(getattr(cause, "verify_code", 0) == _NOT_YET_VALID for cause in _causes(error)),
+                unusable=_is_bad_header(error) or any(isinstance(cause, FileUnusable) for cause in _causes(error)),
             ) from error
 
     def _exchange(self, request: Request) -> Reply:
@@ -172,14 +174,18 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = next((each for each in inner if isinstance(each, BaseException)), None)
 
 
+def _is_bad_header(error: BaseException) -> bool:
+    # requests 2.32 leaves a newline at the end to `http.client`, which quotes the header.
+    return isinstance(error, requests.exceptions.InvalidHeader | UnicodeEncodeError) or "Invalid header" in str(error)
+
+
 def _plain(error: BaseException) -> str:
     """The cause of a failed exchange in a line, without numbers, objects' addresses, headers or the request's URL."""
-    # requests 2.32 leaves a newline at the end to `http.client`, which quotes the header.
-    if isinstance(error, requests.exceptions.InvalidHeader | UnicodeEncodeError) or "Invalid header" in str(error):
+    if _is_bad_header(error):
         return "a header cannot be sent: it holds a character that HTTP does not allow; check the credentials"
     *_, cause = _causes(error)
     reason = getattr(cause, "reason", None)
     text = reason if isinstance(reason, str) and not isinstance(cause, OSError) else str(cause)
     text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>: |\w*(Connection|Pool)\([^)]*\): ", "", text)
     text = re.sub(r"\[(Errno -?\d+|SSL[^]]*)\] | \(_ssl\.c:\d+\)", "", text)
-    return line(text) or type(cause).__name__
+    return line(text + hint(cause)) or type(cause).__name__

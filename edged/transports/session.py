@@ -185,7 +185,7 @@ class Session:
         try:
             tls = context(broker.ca_file, broker.cert_file, broker.key_file) if broker.tls else None
         except OSError as error:
-            raise NoAnswer(str(error)) from error
+            raise NoAnswer(str(error), unusable=True) from error
         self._line = Line(dial(broker.host, broker.port, tls, self._deadline, self._show))
         return self._line
 

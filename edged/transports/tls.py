@@ -4,8 +4,16 @@ import ssl
 import threading
 from pathlib import Path
 
+
+class FileUnusable(OSError):
+    """A file that the config names is not there, or is not what it should be."""
+
+
 _Files = tuple[Path | None, Path | None, Path | None]  # ca_file, cert_file, key_file
 _Stamp = tuple[tuple[int, int, int], ...]  # of each file: device, inode, time of its last change
+
+_UNKNOWN_ISSUER = (18, 19, 20, 21)  # self-signed, or by a CA that is not known here (OpenSSL's x509_vfy.h)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 
 _lock = threading.Lock()
 _made: dict[_Files, tuple[_Stamp, ssl.SSLContext]] = {}
@@ -19,8 +27,8 @@ def context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path 
 
     A private CA may lack what RFC 5280 demands, or be no root; the user named it, so for it (and for it only) Python
     3.13's strict flag is taken off and its partial chains are allowed, and every Python does the same.  Signatures and
-    the host's name are always checked.  Raises OSError, in one line with the file's name, where a file cannot be read
-    or holds something else.
+    the host's name are always checked.  Raises FileUnusable, in one line with the file's name, where a file cannot be
+    read or holds something else.
     """
     files = (ca_file, cert_file, key_file)
     with _lock:
@@ -39,7 +47,7 @@ def _stamp(files: _Files) -> _Stamp:
             try:
                 stamp.append(_state(file))
             except OSError as error:
-                raise OSError(f"{key} {file} cannot be read: {error.strerror}") from None
+                raise FileUnusable(f"{key} {file} cannot be read: {error.strerror}") from None
     if files[0] is None:
         system = ssl.get_default_verify_paths()
         stamp += [_state(Path(place)) for place in (system.cafile, system.capath) if place]
@@ -59,9 +67,11 @@ def _make(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -
             # A password is never asked for: OpenSSL would do so on the terminal, and wait.
             made.load_cert_chain(cert_file, key_file, password="")
         except ssl.SSLError as error:
-            raise OSError(f"{named}: {_reason(error)}; a certificate and its unencrypted key are expected") from None
+            raise FileUnusable(
+                f"{named}: {_reason(error)}; a certificate and its unencrypted key are expected"
+            ) from None
         except OSError as error:
-            raise OSError(f"{named} cannot be read: {error.strerror}") from None
+            raise FileUnusable(f"{named} cannot be read: {error.strerror}") from None
     return made
 
 
@@ -71,9 +81,9 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
     try:
         made = ssl.create_default_context(cafile=str(ca_file))
     except ssl.SSLError:
-        raise OSError(f"ca_file {ca_file} holds no certificate") from None
+        raise FileUnusable(f"ca_file {ca_file} holds no certificate") from None
     except OSError as error:
-        raise OSError(f"ca_file {ca_file} cannot be read: {error.strerror}") from None
+        raise FileUnusable(f"ca_file {ca_file} cannot be read: {error.strerror}") from None
     made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return made
@@ -82,3 +92,12 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
 def _reason(error: ssl.SSLError) -> str:
     """What OpenSSL says, in words: `key values mismatch`."""
     return (error.reason or "it cannot be used").replace("_", " ").lower()
+
+
+def hint(error: BaseException) -> str:
+    """What to do about a handshake that failed, where that can be told; else nothing."""
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_ISSUER:
+        return "; if it is the right one, name its CA in ca_file"
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return ": it does not speak TLS on this port; check the port, and plain against TLS"
+    return ""

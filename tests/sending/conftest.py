@@ -259,7 +259,7 @@ def open_bench(
         monotonic=clock.monotonic,
         now_ms=clock.now_ms,
     )
-    stack.callback(lambda: sender._transport.close() if sender._transport else None)
+    stack.callback(sender._exchanges.close)
     return Bench(log, clock, sender, platform)
 
 

@@ -158,9 +158,7 @@ def test_what_a_person_has_to_repair_deletes_nothing(rig, name, status):
     it.stand_in.fail(Fault(status, b'{"detail": "no"}', {"Content-Type": "application/json"}))
     fill(it)
     it.drive(until=it.clock.seconds + PARKED_S / 2)
-    # A device that Datacake does not know holds up that device's series only.
-    state = "waiting" if name == "datacake" and status in (403, 404) else "parked"
-    assert (it.sender.status.state, it.queued) == (state, 2 * COUNT)
+    assert (it.sender.status.state, it.queued) == ("parked", 2 * COUNT)
     it.drive()
     assert_all_there(it)
 

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from edged.errors import NoAnswer
-from edged.outcome import Delivered, Isolate, Transient
+from edged.outcome import Delivered, Isolate, Permanent, Transient
 from edged.platforms import Item
+from edged.reading import Reading
 from edged.sending.backoff import Backoff
+from edged.series import Choice
+from edged.store import desk
 from tests.sending.conftest import NOW_MS, Bench, in_order
 
 QUICK = Backoff(first=0.1, max=1.0)
@@ -253,3 +256,40 @@ def test_what_is_late_for_its_second_alone_in_the_queue_is_merged(bench):
     it.put("a.x", 2, time_ms=slot_ms + 500)
     it.drive()
     assert it.fates() == [(1, "delivered"), (2, "merged")]
+
+
+# --- bugs
+
+
+def test_a_bug_that_one_reading_meets_stops_no_other_series_and_is_seen(bench, caplog):
+    it = bench()
+    encode = it.platform.encode
+
+    def stumble(items: list[Item]) -> Any:
+        if any(item.entry.value == 13 for item in items):
+            raise ZeroDivisionError("a bug")
+        return encode(items)
+
+    it.platform.encode = stumble
+    it.put("a.x", *range(20))
+    it.put("b.x", *range(100, 120))
+    it.drive(until=it.clock.seconds + 30)
+    assert len(it.fates("b.x")) == 20
+    assert [value for value, _ in it.fates("a.x")] == list(range(13))
+    assert (it.sender.status.state, it.sender.queue.dead, it.queued) == ("waiting", 0, 7)
+    assert "a bug (ZeroDivisionError) interrupts it" in it.sender.status.last_error
+    it.platform.encode = encode
+    it.drive()
+    assert it.queued == 0
+
+
+def test_dead_letters_of_a_series_that_goes_nowhere_any_more_stop_nothing(bench):
+    it = bench()
+    it.platform.answer = lambda items: [Permanent("no")] * len(items)
+    it.put("gone.x", 1, 2)
+    it.drive()
+    desk.retry(it.log, "there")
+    queue = it.log.open_queue("there", Choice((("*", True), ("gone.x", False))))
+    it.log.put([Reading("a.x", NOW_MS, 3)], 0)
+    assert [entry.series for entry in queue.take(10)] == ["a.x"]
+    assert queue.queued == 3

@@ -354,7 +354,7 @@ def test_a_parked_series_holds_up_no_other(bench, caplog):
     it.drive(until=1000 + 0.9 * PARKED_S)
     assert it.fates() == [(n, "delivered") for n in range(100, 150)]
     assert it.sender.status.parked == {"bad.x": "HTTP 404: no such object"}
-    assert it.sender.status.state == "waiting"
+    assert (it.sender.status.state, it.sender.status.until_ms) == ("ok", None)
     tries = sum("bad.x" in {series for series, _, _ in request.readings} for request in it.platform.requests)
     assert tries == 1
     it.drive(until=1000 + 2.5 * PARKED_S)
@@ -592,7 +592,7 @@ def test_stop_ends_a_back_off_and_abandons_a_request(bench):
 
 
 def test_a_bug_does_not_end_the_thread(bench, caplog, monkeypatch):
-    monkeypatch.setattr("edged.sending.sender._BUG_S", 0.05)
+    monkeypatch.setattr("edged.sending.exchange.BUG_S", 0.05)
     it = bench()
     bugs = [ZeroDivisionError("a bug")]
 

@@ -1,24 +1,26 @@
 """Where a platform's behaviour is not known, each way that it may behave is right for us."""
 
 import json
+from typing import Any
 
 import pytest
 
 from edged.secret import plain
 from edged.simulation.platforms import Fault
+from tests.sending.conftest import Rig
 from tests.sending.test_delivery import COUNT, PLATFORMS, PUSH, assert_all_there, fill
 
 POISON = 13.5
 LOST = Fault(store=True, cut=True)
 
 
-def put_one(it, value, series="a.x"):
+def put_one(it: Rig, value: float | str, series: str = "a.x") -> None:
     """One more reading, behind all others."""
     it.put(series, value, time_ms=it.clock.now_ms())
     it.clock.advance(2)
 
 
-def letters(it):
+def letters(it: Rig) -> list[tuple[str, Any, str]]:
     it.log.flush()
     return [(letter.series, json.loads(letter.value), letter.reason) for letter in it.log.dead_letters("there")]
 
