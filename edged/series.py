@@ -40,3 +40,15 @@ class Choice:
     def from_json(cls, kept: list[list[Any]]) -> "Choice":
         """As it was kept."""
         return cls(tuple((pattern, taken) for pattern, taken in kept))
+
+
+@dataclass(frozen=True)
+class Left:
+    """The series that one choice takes and the next one does not."""
+
+    before: Choice
+    after: Choice
+
+    def wants(self, series: str) -> bool:
+        """Whether the series is one of them."""
+        return self.before.wants(series) and not self.after.wants(series)

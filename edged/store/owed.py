@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edged.reading import Entry
-from edged.series import Choice
+from edged.series import Choice, Left
 from edged.store.segment import Segment
 from edged.store.split import Where
 
@@ -22,7 +22,7 @@ class Owed:
     """To one destination, with its position as it is now.  Raises StoreUnusable where the log does."""
 
     log: Log
-    choice: Choice
+    choice: Choice | Left
     position: Where
 
     def __contains__(self, entry: Entry) -> bool:

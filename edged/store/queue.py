@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, Literal, Protocol
 
 from edged.reading import Entry
-from edged.series import Choice
+from edged.series import Choice, Left
 from edged.store.joining import in_one, joined
 from edged.store.owed import Owed
 from edged.store.position import Position
@@ -69,7 +69,6 @@ class Queue:
         self.full = False  # what comes is dropped
         self.over = False  # another object has taken its place
         self.position = from_json(kept)
-        self.position.forget(lambda series: not choice.wants(series))  # what is no longer mapped
         self.began: int = kept["began"]  # the log's last number when the destination was new
         self.open: bool = kept["open"]  # it is configured, and what comes is its own
         self.again: int = kept["again"]  # dead letters that are in the queue again
@@ -83,13 +82,18 @@ class Queue:
         self.queued: int = kept["queued"]
         self.counted: int = kept["counted"]  # `queued` knows of all readings up to here
         self._log = log
+        self._known = 0  # up to here what came was chosen as it was before
         self._taken: list[Entry] = []  # the last batch
         self._beside: set[int] = set()  # of the last batch what has had others put in front of it since
         self.came = 0  # readings that came and are queued, since the start
         self._refused = 0  # and those that are dropped
         self._fallen: dict[int, str] = {}  # of the last batch what was dropped since, and the counter that has it
-        if Choice.from_json(kept["choice"]) != choice:
+        before = Choice.from_json(kept["choice"])
+        self._chose: Choice | None = None
+        if before != choice:
+            self._chose = before
             self.queued, self.counted = self.again, self.position.lowest  # to be counted anew
+            self._known = kept["counted"]
 
     @staticmethod
     def new(choice: Choice, last: int) -> dict[str, Any]:
@@ -154,9 +158,30 @@ class Queue:
 
     def count(self) -> None:
         """Counts what has come since it counted last.  Not while readings arrive or are taken."""
+        if self._chose is not None:
+            self._leave_out(self._chose)
+            self._chose = None
         while (segment := self._log.after(self.counted)) is not None:
             self.queued += self.owed.of(segment, self.counted)
             self.counted = segment.last
+
+    def forget_left(self) -> None:
+        """Nothing is owed any more of series that are not chosen any more, however much there is queued of them."""
+        self._chose = None
+        self.position.forget(lambda series: not self.choice.wants(series))
+
+    def _leave_out(self, before: Choice) -> None:
+        """Drops what is queued of series that are not chosen any more, and counts it."""
+        left = Left(before, self.choice)
+        owed, at = Owed(self._log, left, self.position), self.position.lowest
+        self.dropped += owed.number(at, self._known)
+        series: set[str] = set()
+        while (segment := self._log.after(self.position.past(at))) is not None and segment.first <= self._known:
+            series.update(filter(left.wants, segment.counts))
+            at = segment.last
+        for name in sorted(series):
+            self.position.skip(0, self._known, name)
+        self.position.forget(lambda series: not self.choice.wants(series))
 
     def pending(self) -> Iterator[Entry]:
         """All that is queued, in order; dead letters that are tried again come first.  Raises StoreUnusable."""

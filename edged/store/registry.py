@@ -22,7 +22,7 @@ from edged.store.tail import Ranges, union
 log = logging.getLogger(__name__)
 
 _NAMES = "names"  # all other states, so that one that is gone is missed
-_EVERYTHING = Choice((("*", True),))
+_EVERYTHING = Choice((("**", True),))  # as no config says it
 # Where it cannot be read what the store holds, numbers begin behind all that it could hold: for each second of the
 # clock higher, since what had such numbers may be in the store by the next time.
 _UNKNOWN = 1 << 52
@@ -138,6 +138,8 @@ class Registry:
             kept = Queue.new(choice, 0 if self._torn else last()) | self._letters_of(name)
         queue = Queue(name, self._reads, choice, bounds, kept | {"open": True, "removed": False, "removed_s": 0})
         queue.active = True
+        if kept["choice"] == _EVERYTHING.to_json():  # a guess, where the state was lost
+            queue.forget_left()
         try:
             queue.count()
         except StoreUnusable:
@@ -154,6 +156,8 @@ class Registry:
             self.queues[name] = queue
             if queue.queued != kept["queued"]:
                 self._reads.settled(0)
+        if left := queue.dropped - kept["dropped"]:
+            log.warning("%s: %d readings of series that go there no more are dropped", name, left)
         return queue
 
     def _letters_of(self, name: str) -> dict[str, int]:
@@ -167,6 +171,7 @@ class Registry:
 
     def _count_later(self, queue: Queue, last: int, before: Queue | None = None) -> None:
         """Until the next flush counts the queue, it is held to be owed all that there may be."""
+        queue.forget_left()
         queue.queued = queue.again + sum(upto - after for after, upto in queue.position.needs(last))
         queue.counted = last
         self._uncounted.setdefault(queue.name, before)

@@ -342,6 +342,7 @@ AGED = Bounds(max_age_s=10 * 86400.0)
 
 @pytest.mark.guarantee(1)
 @pytest.mark.pain("A21")
+@pytest.mark.pain("A11")
 def test_what_is_too_old_is_dropped_and_counted_to_the_reading(tmp_path, caplog):
     clock = Clock()
     log = clock.log(tmp_path)

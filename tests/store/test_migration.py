@@ -63,6 +63,7 @@ def marks(folder: Path, name: str = "store.db") -> tuple[int, int]:
 
 
 @pytest.mark.guarantee(9)
+@pytest.mark.pain("F10")
 def test_a_store_of_the_first_version_is_read_as_it_was_left(tmp_path):
     web = state(
         head=9,
@@ -88,6 +89,7 @@ def test_a_store_of_the_first_version_is_read_as_it_was_left(tmp_path):
 
 
 @pytest.mark.guarantee(9)
+@pytest.mark.pain("F10")
 def test_all_that_a_queue_of_the_first_version_was_owed_is_given_out_and_counted(tmp_path):
     old_store(tmp_path, {"destination:web": state(head=6, queued=6, delivered=6)})
     log = open_log(tmp_path)

@@ -449,3 +449,23 @@ def test_pending_goes_on_while_the_queue_is_settled(log):
     seen += [entry.seq for entry in listed]
     assert seen == sorted(set(seen))
     assert set(range(1501, 3001)) <= set(seen)
+
+
+@pytest.mark.guarantee(1)
+def test_what_is_queued_of_a_series_that_is_taken_out_is_dropped_and_counted(tmp_path, caplog):
+    log = open_log(tmp_path)
+    queue = log.open_queue("web", ALL)
+    log.put(readings("gone.x", "a.x", "gone.x", "a.x"), 0)
+    for entry in queue.take(2):
+        queue.settle(entry)
+    queue.take(9, blocked={"gone.x"})
+    queue = log.open_queue("web", only("a.x"))
+    assert (queue.queued, queue.delivered, queue.dropped) == (1, 2, 1)
+    assert caplog.messages == ["web: 1 readings of series that go there no more are dropped"]
+    queue = log.open_queue("web", ALL)  # it is mapped again
+    log.put(readings("gone.x"), 0)
+    assert [entry.series for entry in settle_all(queue)] == ["a.x", "gone.x"]
+    assert (queue.queued, queue.delivered, queue.dropped) == (0, 4, 1)
+    log.flush()
+    abandon(log)
+    assert open_log(tmp_path).open_queue("web", ALL).dropped == 1
