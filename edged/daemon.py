@@ -131,9 +131,9 @@ class Daemon:
         log.info("stopped; %d readings queued", sum(part.sender.queue.queued for part in self._destinations.values()))
 
     def drain(self, timeout_s: float, stopping: threading.Event | None = None) -> bool:
-        """Waits until all queues are empty; False where they are not in time."""
+        """Waits until all queues are empty, or wait for a person; False where they are not in time."""
         deadline = time.monotonic() + timeout_s
-        while any(part.sender.queue.queued for part in self._destinations.values()):
+        while any(sender.queue.queued and not sender.is_parked for sender in self.senders.values()):
             if time.monotonic() >= deadline or (stopping and stopping.is_set()):
                 return False
             time.sleep(0.02)

@@ -22,7 +22,11 @@ def in_words(sums: Sums, config: Config) -> list[str]:
         bound = f"max_size {binary(bounds.max_size)}"
         if bounds.max_age_s is not None and lasts_s >= bounds.max_age_s:
             bound = f"max_age {span(bounds.max_age_s)}"
-        drained = f"; a day's backlog is drained in {span(sums.drain_s[name])}" if name in sums.drain_s else ""
+        drained = ""
+        if name in sums.grows_per_day:
+            drained = "; a backlog is never drained, since readings come faster than they can go"
+        elif name in sums.drain_s:
+            drained = f"; a day's backlog is drained in {span(sums.drain_s[name])}"
         lines.append(f"{name}: the queue lasts {span(lasts_s)} without network ({bound}){drained}")
     return lines + list(sums.notes)
 

@@ -28,9 +28,15 @@ def run(options: argparse.Namespace) -> int:
     config, problems, document = read(path)
     sums = None
     if config is not None:
-        problems = [*problems, *_idle(config, document), *_absent(config, document), *_unreadable(config, document)]
+        problems = [
+            *problems,
+            *_idle(config, document),
+            *_in_vain(config, document),
+            *_absent(config, document),
+            *_unreadable(config, document),
+        ]
         sums = _sums(config)
-        problems += _growing(sums, document) if sums else []
+        problems += _growing(sums, config, document) if sums else []
     if options.json and options.sums and config is not None:
         if sums is None:
             return FAILED
@@ -122,17 +128,46 @@ def _sums(config: Config) -> Sums | None:
         return None
 
 
-def _growing(sums: Sums, document: Document) -> list[Problem]:
+def _growing(sums: Sums, config: Config, document: Document) -> list[Problem]:
     """Destinations whose platform does not take readings as fast as they come."""
     problems = []
     for name, readings in sums.grows_per_day.items():
-        path = ("destinations", name)
+        options = config.destinations[name].options
+        limits = "daily_points lets" if getattr(options, "daily_points", None) else "the platform's limits let"
+        cures = ["a longer interval"] + (['backlog = "mean"'] if hasattr(options, "backlog") else [])
         message = (
-            "readings come faster than the platform's limits let them go: the backlog grows by"
-            f" {readings:,.0f} a day; a longer interval helps"
+            f"readings come faster than {limits} them go: the backlog grows by {readings:,.0f} a day;"
+            f" {' or '.join(cures)} helps"
         )
-        problems.append(Problem(document.place(path, key=True), dotted(path), message, "warning"))
+        problems.append(_warning(("destinations", name), message, document))
     return problems
+
+
+def _in_vain(config: Config, document: Document) -> list[Problem]:
+    """What is allowed, and does not do what it is for."""
+    problems = []
+    for name, destination in config.destinations.items():
+        path, options, limits = (
+            ("destinations", name),
+            destination.options,
+            destination.platform(destination.options).limits,
+        )
+        if destination.common.every > limits.target_interval > 0 and limits.per_target == 1 and limits.backlog == "all":
+            message = (
+                "it makes requests no fewer, since each holds one reading of a field;"
+                f' backlog = "mean" with min_write_interval = "{destination.common.every:g}s" does'
+            )
+            problems.append(_warning((*path, "every"), message, document))
+        if destination.common.drain == "live-first" and (
+            getattr(options, "retain", False) or getattr(options, "discovery", None)
+        ):
+            message = "a backlog's old values then come behind new ones, and the last one is what is retained or shown"
+            problems.append(_warning((*path, "drain"), message, document))
+    return problems
+
+
+def _warning(path: tuple[str, ...], message: str, document: Document) -> Problem:
+    return Problem(document.place(path, key=True), dotted(path), message, "warning")
 
 
 def _summary(config: Config) -> None:

@@ -60,9 +60,18 @@ def problems(status: JSON) -> list[str]:
         stale = [f"{name}.{quantity}" for quantity, each in sensor["quantities"].items() if each["stale"]]
         found += [f"stale: {series}" for series in stale or ([name] if sensor["stale"] else [])]
     for name, destination in status["destinations"].items():
-        if destination["state"] == "parked":
+        by_reason = _by_reason(destination["parked"])
+        if destination["state"] == "parked" and destination["last_error"] not in by_reason:
             found.append(f"parked: {name} ({destination['last_error']})")
-        found += [f"parked: {name}, {series} ({reason})" for series, reason in destination["parked"].items()]
+        found += [f"parked: {name}, {', '.join(series)} ({reason})" for reason, series in by_reason.items()]
+    return found
+
+
+def _by_reason(parked: JSON) -> dict[str, list[str]]:
+    """Parked series by what they are parked for."""
+    found: dict[str, list[str]] = {}
+    for series, reason in parked.items():
+        found.setdefault(reason, []).append(series)
     return found
 
 
@@ -106,7 +115,7 @@ def _tables(status: JSON, now: datetime) -> Iterator[Any]:
         yield ""
         yield _destinations(status["destinations"], now)
         for name, each in status["destinations"].items():
-            yield from (f"{name}: {remark}" for remark in _remarks(name, each))
+            yield from (f"{name}: {remark}" for remark in _remarks(name, each, now))
 
 
 def _sensors(sensors: JSON) -> Any:
@@ -137,13 +146,12 @@ def _destinations(destinations: JSON, now: datetime) -> Any:
     return result
 
 
-def _remarks(name: str, destination: JSON) -> Iterator[str]:
+def _remarks(name: str, destination: JSON, now: datetime) -> Iterator[str]:
     """What is wrong with a destination, and where to look."""
-    parked: dict[str, list[str]] = {}
-    for series, reason in destination["parked"].items():
-        parked.setdefault(reason, []).append(series)
+    parked = _by_reason(destination["parked"])
     if (error := destination["last_error"]) and error not in parked:
-        yield error if destination["state"] in _STUCK else f"last error: {error}"
+        age = _age(destination.get("last_error_time"), now, " ago")
+        yield error if destination["state"] in _STUCK else f"last error, {age or 'once'}: {error}"
     for reason, series in parked.items():
         yield f"{', '.join(series)} {'is' if len(series) == 1 else 'are'} parked: {reason}"
     if dead := destination["dead"]:

@@ -13,6 +13,13 @@ from edged.transports.http import LONGEST_WAIT_S, HttpTransport, Reply, Request
 TRANSIENT = frozenset({408, 425, 429})
 FALLS_OVER = frozenset({500, 502, 504})  # what a server says, or its proxy, that stumbled over a request
 PARKED = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 415, 421, 426, 451})  # and all redirects
+CHECK = {  # what may be wrong
+    401: "credentials",
+    403: "credentials, and what they may do",
+    404: "url and identifiers",
+    405: "url",
+    407: "proxy",
+}
 TOO_LARGE = 413
 AHEAD_MS = 1000  # a Date has whole seconds
 _EARLIEST_MS = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000)  # a server's clock that says less is wrong
@@ -57,7 +64,7 @@ def _of_the_request(reply: Reply, items: Sequence[Item], said: str, refuses_in_j
     if says_throttled(reply.text, items):
         return Transient(said, reply.retry_after_s)
     if reply.status in PARKED:
-        return Parked(f"{said}; check url, proxy, credentials and identifiers")
+        return Parked(f"{said}; check {CHECK.get(reply.status, 'url, credentials and identifiers')}")
     if PLAIN_TO_TLS in reply.body:
         return Parked(f"{said}; check url: https")
     if refuses_in_json and reply.body and parsed(reply.body) is None:

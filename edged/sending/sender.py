@@ -96,6 +96,12 @@ class Sender:
         """Waits for the thread's end, at most so long."""
         self._thread.join(timeout_s)
 
+    @property
+    def is_parked(self) -> bool:
+        """Whether nothing of what is queued can go before a person has repaired something."""
+        status = self.status
+        return status.state == "parked" or (bool(status.parked) and self._idle and status.until_ms is None)
+
     def secrets(self) -> list[Secret]:
         """All that it sends with."""
         return list(within(self._platform.options, *(target for _, target in self._mapping.rules)))

@@ -193,3 +193,30 @@ def test_a_size_for_people(number, text):
 )
 def test_a_time_for_people(seconds, text):
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "says"),
+    [
+        ('platform = "datacake"\ntoken = "a-token"\ndevice = "be525e29"\nevery = "5m"\n', "every", "requests no fewer"),
+        ('platform = "mqtt"\nhost = "localhost"\nretain = true\ndrain = "live-first"\n', "drain", "old values"),
+    ],
+)
+def test_what_does_not_do_what_it_is_for_is_a_warning(tmp_path, capsys, keys, key, says):
+    text = SENSORS + f'[destinations.d]\n{keys}series = {{ "board.load_1m" = true }}\n'
+    assert main(["check", "--json", "--config", str(config(tmp_path, text))]) == 0
+    (problem,) = json.loads(capsys.readouterr().out)
+    assert (problem["severity"], problem["key"]) == ("warning", f"destinations.d.{key}")
+    assert says in problem["message"]
+
+
+def test_a_backlog_that_would_grow_is_never_drained(tmp_path, capsys):
+    text = SENSORS + (
+        '[destinations.d]\nplatform = "datacake"\ntoken = "a-token"\ndevice = "be525e29"\ndaily_points = 100\n'
+        'series = { "greenhouse.temperature" = "T" }\n'
+    )
+    assert main(["check", "--config", str(config(tmp_path, text))]) == 0
+    out = capsys.readouterr().out
+    assert "faster than daily_points lets them go: the backlog grows by" in out
+    assert 'a longer interval or backlog = "mean" helps' in out
+    assert "; a backlog is never drained" in out

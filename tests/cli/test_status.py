@@ -317,7 +317,7 @@ def test_what_there_is_none_of_takes_no_room(answers, capsys):
 
 @pytest.mark.pain("G9")
 @pytest.mark.parametrize(
-    ("state", "reason"), [("backing-off", "429 Too Many"), ("parked", "401"), ("waiting", "last error: 500")]
+    ("state", "reason"), [("backing-off", "429 Too Many"), ("parked", "401"), ("waiting", "last error, once: 500")]
 )
 def test_why_a_destination_does_not_get_on_and_until_when(answers, capsys, state, reason):
     path, status = answers
