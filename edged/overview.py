@@ -126,6 +126,7 @@ def _destination(sender: Sender, now_ms: int) -> JSON:
         "merged": queue.merged,
         "lost": queue.lost,
         "parked": dict(state.parked),
+        "waits_for": state.waits_for or None,
         "last_error": state.last_error or None,
         "last_error_time": None if state.last_error_ms is None else iso(state.last_error_ms),
         "last_delivery": None if state.last_delivery_ms is None else iso(state.last_delivery_ms),

@@ -149,6 +149,8 @@ def _destinations(destinations: JSON, now: datetime) -> Any:
 def _remarks(name: str, destination: JSON, now: datetime) -> Iterator[str]:
     """What is wrong with a destination, and where to look."""
     parked = _by_reason(destination["parked"])
+    if reason := destination.get("waits_for"):
+        yield f"waits for {reason}"
     if (error := destination["last_error"]) and error not in parked:
         age = _age(destination.get("last_error_time"), now, " ago")
         yield error if destination["state"] in _STUCK else f"last error, {age or 'once'}: {error}"

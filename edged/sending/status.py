@@ -16,6 +16,7 @@ class Status:
     def __init__(self, destination: str, now_ms: Callable[[], int]) -> None:
         self.state = "ok"  # "waiting", "backing-off", "parked"
         self.until_ms: int | None = None  # when it goes on by itself
+        self.waits_for = ""  # where it waits for more than the platform's pace
         self.last_error = ""
         self.last_error_ms: int | None = None
         self.last_delivery_ms: int | None = None
@@ -39,14 +40,15 @@ class Status:
     def waits_for_time(self, reason: str, wait_s: float) -> None:
         """The clock is wrong, as it seems; once it is right it goes on."""
         self._goes_on_in(wait_s)
-        self._waits(reason)
+        self.state, self.waits_for = "waiting", "the time, since the clock is not known to be right"
+        self._notes(reason)
         self.say_once("clock", f"waits for the time, since this board's clock is not known to be right: {reason}")
 
     def waits_for_midnight(self, points: int, wait_s: float) -> None:
         """The day's points are spent."""
         self._goes_on_in(wait_s)
         reason = f"the day's {points} points (daily_points) are spent"
-        self._waits(reason)
+        self.state, self.waits_for = "waiting", f"00:00 UTC: {reason}"
         day = self._now_ms() // 86_400_000
         self.say_once(f"points of day {day}", f"{reason}; what comes waits for 00:00 UTC")
 
@@ -54,10 +56,6 @@ class Status:
         """A series waits for its time."""
         self._notes(reason)
         self.say_once("delayed", reason)
-
-    def _waits(self, reason: str) -> None:
-        self.state = "waiting"
-        self._notes(reason)
 
     def _notes(self, reason: str) -> None:
         self.last_error, self.last_error_ms = redact(reason), self._now_ms()
@@ -98,7 +96,7 @@ class Status:
     def rests(self, wait_s: float, state: str = "waiting") -> None:
         """There is nothing to send now, but after so long; infinite: until there are new readings, or a repair."""
         if self.state not in ("parked", "backing-off"):  # those end with an answer only
-            self.state = "ok" if math.isinf(wait_s) else state
+            self.state, self.waits_for = "ok" if math.isinf(wait_s) else state, ""
             self._goes_on_in(wait_s)
 
     def _goes_on_in(self, wait_s: float) -> None:
@@ -107,7 +105,7 @@ class Status:
     def _again(self, does: str) -> None:
         if self.state in ("parked", "backing-off"):
             self._log(f"{does} again")
-        self.state, self.until_ms = "ok", None
+        self.state, self.until_ms, self.waits_for = "ok", None, ""
 
     def say_once(self, kind: str, text: str) -> None:
         """Logs the first of its kind."""

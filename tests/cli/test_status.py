@@ -322,7 +322,7 @@ def test_what_there_is_none_of_takes_no_room(answers, capsys):
 def test_why_a_destination_does_not_get_on_and_until_when(answers, capsys, state, reason):
     path, status = answers
     until = datetime.now(UTC) + timedelta(seconds=3600)
-    last_error = reason.removeprefix("last error: ")
+    last_error = reason.removeprefix("last error, once: ")
     status["destinations"]["d"] |= {"state": state, "until": until.isoformat(), "last_error": last_error, "dead": 0}
     *_, destination, remark = ask(path, capsys)[1].splitlines()
     assert re.match(rf"{state} +d +in 59 min +3 ", destination)

@@ -69,6 +69,7 @@ def test_a_days_points_are_not_exceeded_across_restarts_and_midnight(datacake, p
     assert 0.95 * 200 <= points <= 200 or policy == "mean"
     if policy == "all":
         assert it.sender.status.state == "waiting"
+        assert it.sender.status.waits_for == "00:00 UTC: the day's 200 points (daily_points) are spent"
         midnight = (NOW_MS // 86_400_000 + 1) * 86_400_000
         assert it.sender.status.until_ms == pytest.approx(midnight, abs=2)
         for _ in range(3):
