@@ -19,6 +19,7 @@ def service():
     return unit
 
 
+@pytest.mark.pain("F12")
 def test_systemd_finds_nothing_wrong_with_it(tmp_path):
     unit = tmp_path / "edged.service"  # with a program that exists here
     edged = Path(sys.executable).with_name("edged")

@@ -84,6 +84,9 @@ class Platform:
     def __init__(self, options: Any) -> None:
         self.options = options
 
+    def begin(self, last: int) -> None:
+        """Told once, before all else: readings up to the sequence number `last` may have been sent by an earlier run."""
+
     @property
     def limits(self) -> Limits:
         """What the platform bears."""

@@ -64,6 +64,7 @@ class Sender:
         self._quota = quota or Quota(0, lambda: None, lambda points: None)
         self._monotonic = monotonic
         self._now_ms = now_ms
+        platform.begin(queue.counted)
         started = monotonic()
         self._chooser = Chooser(queue, self._lanes, platform.limits, manner, self._quota, started)
         self._hand = Hand(queue, on_outcome)

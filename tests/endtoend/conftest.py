@@ -3,6 +3,7 @@
 import pytest
 
 from tests.endtoend.plant import Plant
+from tests.endtoend.running import Running
 from tests.transports.conftest import broker, tls
 
 __all__ = ["broker", "plant", "seconds", "tls"]
@@ -19,3 +20,19 @@ def plant(tmp_path, broker):
 def seconds(request) -> float:
     """How long a run takes; `--seconds 60` by hand."""
     return float(request.config.getoption("--seconds"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Starts daemons, each in a folder of its own within the test's."""
+    running: list[Running] = []
+
+    def start(config: str) -> Running:
+        folder = tmp_path / f"daemon{len(running)}"
+        folder.mkdir()
+        running.append(Running(folder, config))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.kill()

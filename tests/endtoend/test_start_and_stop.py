@@ -1,57 +1,13 @@
 """The daemon starts whatever is missing, and ends in time whatever hangs."""
 
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from edged.series import Choice
 from edged.simulation.platforms import Fault, open_stand_in
 from edged.store.log import Log
-
-TOKEN = "0123456789abcdef0123456789abcdef"
-
-
-class Running:
-    """A daemon process on a config."""
-
-    def __init__(self, folder: Path, config: str) -> None:
-        path = folder / "config.toml"
-        path.touch(mode=0o600)
-        path.write_text(config)
-        command = [sys.executable, "-m", "edged", "run", "--config", str(path)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-    def stop(self) -> tuple[int, float, str]:
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=20)
-        return self.process.returncode, time.monotonic() - started, log
-
-
-@pytest.fixture
-def run(tmp_path):
-    running = []
-
-    def start(config):
-        running.append(Running(tmp_path, config))
-        return running[-1]
-
-    yield start
-    for each in running:
-        each.process.kill()
-        each.process.communicate()
-
-
-def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
+from tests.endtoend.running import TOKEN, until
 
 
 @pytest.mark.guarantee(6)
@@ -165,10 +121,9 @@ def test_a_second_daemon_on_the_same_store_is_refused_in_one_line(tmp_path, run)
     first = run(config)
     until(lambda: (tmp_path / "state" / "store.db").exists())
     second = run(config)
-    _, log = second.process.communicate(timeout=20)
-    assert second.process.returncode == 1
-    assert len(log.splitlines()) == 1
-    assert "holds this store" in log
+    assert second.process.wait(timeout=20) == 1
+    assert len(second.log.splitlines()) == 1
+    assert "holds this store" in second.log
     assert first.stop()[0] == 0
 
 
