@@ -85,7 +85,7 @@ class Platform:
         self.options = options
 
     def begin(self, last: int) -> None:
-        """Told once, before all else: readings up to the sequence number `last` may have been sent by an earlier run."""
+        """Told once, first of all: readings up to sequence number `last` may have been sent by an earlier run."""
 
     @property
     def limits(self) -> Limits:
