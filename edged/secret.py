@@ -30,15 +30,15 @@ class Secret:
         """The secret itself.  Raises SecretUnreadable; the next call tries again."""
         if self._text is None:
             try:
-                text = self._read()
-            except (OSError, UnicodeDecodeError) as error:
+                text = self._read().removesuffix("\n").removesuffix("\r")
+                forms = _forms(text)
+            except (OSError, UnicodeError) as error:  # a variable's bytes show what they are in its forms only
                 reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
                 raise SecretUnreadable(f"{self.source} cannot be read: {reason}") from None
-            text = text.removesuffix("\n").removesuffix("\r")
             if not text:
                 raise SecretUnreadable(f"{self.source} is empty")
             if len(text) >= _SHORTEST and text not in _public:
-                _known.update(_forms(text))
+                _known.update(forms)
             self._text = text
         return self._text
 
@@ -50,6 +50,11 @@ class Secret:
         except SecretUnreadable:
             return before is not None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it stands in the config itself, so that what is wrong with it is an error of the config's."""
+        return isinstance(self._read, _Plain)
+
     def __eq__(self, other: object) -> bool:
         """Same source; a plain string's source is itself."""
         return isinstance(other, Secret) and (self.source, self._key()) == (other.source, other._key())
@@ -58,7 +63,7 @@ class Secret:
         return hash((self.source, self._key()))
 
     def _key(self) -> str:
-        return self._read() if isinstance(self._read, _Plain) else ""
+        return self._read() if self.is_plain else ""
 
     def __repr__(self) -> str:
         return f"Secret({self.source})"

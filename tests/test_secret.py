@@ -1,5 +1,6 @@
 """Secrets: read from where the config says, and shown nowhere."""
 
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,19 @@ def test_what_cannot_be_read_is_named(tmp_path, content, reason):
     with pytest.raises(SecretUnreadable, match=reason) as caught:
         from_file(str(path)).reveal()
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"secret\xff\xfetoken", b"\xff"])
+def test_a_variable_whose_bytes_are_no_text_is_named(monkeypatch, content):
+    monkeypatch.setenv("EDGED_TEST_TOKEN", os.fsdecode(content))
+    with pytest.raises(SecretUnreadable, match="EDGED_TEST_TOKEN cannot be read: it is no UTF-8 text"):
+        from_env("EDGED_TEST_TOKEN").reveal()
+
+
+def test_a_plain_one_is_known_as_such(tmp_path):
+    assert plain("one-token").is_plain
+    assert not from_env("A").is_plain
+    assert not from_file(str(tmp_path)).is_plain
 
 
 def test_a_secret_that_appears_later_is_read_then(tmp_path):

@@ -20,6 +20,8 @@ from edged.drivers import EventDriver
 from edged.sending.mapping import Usual
 from edged.series import matches
 
+_SHORT_SECRET = 4  # characters; shorter ones `secret.redact` leaves alone
+
 
 def cross_check(config: Config, document: Document) -> list[Problem]:
     """All that is wrong between the parts of a config, and what is worth a warning."""
@@ -48,12 +50,14 @@ def _findings(config: Config, document: Document) -> Iterator[_Finding]:
     unknown = [name for name in document.values.get("sensors", ()) if name not in config.sensors]
     for destination in config.destinations.values():
         yield from _series(destination, config.sensors, unknown)
-        yield from _destination(destination)
+        yield from _destination(destination, document)
         if destination.options is None:
             continue  # what is wrong with them has been said
         yield from _places(destination, config.sensors)
         for key, message in destination.platform.caution(destination.options):
             yield _warning(("destinations", destination.name, key), message)
+    yield from _identities([d for d in config.destinations.values() if d.common.enabled], document)
+    yield from _levels(config)
     yield from _room(config, document)
     yield from _open_secrets(document)
 
@@ -120,16 +124,53 @@ def _series(destination: Destination, sensors: dict[str, Sensor], unknown: list[
             yield _error(path, f"it matches no series{_near(pattern, known)}", key=True)
 
 
-def _destination(destination: Destination) -> Iterator[_Finding]:
-    """What is worth a warning whatever the platform."""
+def _identities(destinations: Iterable[Destination], document: Document) -> Iterator[_Finding]:
+    """Two clients of one id at one broker, which ends the session of one as soon as it lets in the other."""
+    owners: dict[object, str] = {}
+    for destination in destinations:
+        identity = getattr(destination.options, "identity", None)
+        if not identity or not destination.options.client_id:
+            continue
+        first = owners.setdefault(identity, destination.name)
+        if first != destination.name:
+            place = document.place(("destinations", first, "client_id"))
+            yield _error(
+                ("destinations", destination.name, "client_id"),
+                f"{destination.options.client_id[:40]!r} is that of {dotted(('destinations', first))} too ({place}), "
+                "and the broker would end the session of one for the other; give each a client_id of its own",
+            )
+
+
+def _levels(config: Config) -> Iterator[_Finding]:
+    """A daemon's name that makes several levels of a topic."""
+    name = config.daemon.name
+    options = [d.options for d in config.destinations.values()]
+    targets = [target for d in config.destinations.values() for _, target in d.mapping.rules]
+    places = [*options, *targets, *(getattr(each, "will", None) for each in options)]
+    if "/" in name and any(name in getattr(place, "topic", "") for place in places):
+        levels = name.count("/") + 1
+        yield _warning(("daemon", "name"), f'{{name}} makes {levels} levels of a topic, since "/" parts them')
+
+
+def _destination(destination: Destination, document: Document) -> Iterator[_Finding]:
+    """What is worth a warning whatever the platform, and a first wait that is longer than the longest."""
     path = ("destinations", destination.name)
     url = urlsplit(getattr(destination.options, "url", ""))
     if url.scheme == "http" and not (url.hostname == "localhost" or (url.hostname or "").startswith("127.")):
         yield _warning((*path, "url"), "without TLS all may read what is sent there, credentials too; https:// is safe")
     files = {key: getattr(destination.options, key, None) for key in ("cert_file", "key_file")}
-    for key, file in {"ca_file": destination.common.ca_file, **files}.items():
-        if file and not file.exists():
-            yield _warning((*path, key), f"{file} does not exist")
+    if url.scheme == "http" or getattr(destination.options, "tls", True) is False:
+        if destination.common.ca_file:
+            yield _warning((*path, "ca_file"), "it is not used: without TLS there is no certificate to check")
+    else:
+        for key, file in {"ca_file": destination.common.ca_file, **files}.items():
+            if file and not file.exists():
+                yield _warning((*path, key), f"{file} does not exist")
+    if (*path, "device") in document.spots and getattr(destination.options, "discovery", True) is None:
+        yield _warning((*path, "device"), "it is not used: only discovery tells it to others", key=True)
+    first, longest = destination.common.backoff.first, destination.common.backoff.max
+    if first > longest and (*path, "backoff", "first") in document.spots:
+        yield _error((*path, "backoff", "first"), f"first ({first:g} s) is above max ({longest:g} s)")
     if destination.common.proxy and not destination.platform.takes_proxy:
         yield _warning((*path, "proxy"), "this platform connects directly, without it", key=True)
     for pattern, target in destination.mapping.rules:
@@ -171,8 +212,9 @@ def _may_match(pattern: str, sensor: str) -> bool:
 
 
 def _places(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_Finding]:
-    """Two series on one target; told once for a pattern that takes several there."""
+    """Two series on one target; told once for a pattern that takes several there.  A last will takes one too."""
     owners: dict[object, str] = {}
+    will: Any = getattr(destination.options, "will", None)
     told: set[str] = set()
     for series in _known(sensors):
         target = destination.mapping.target(series)
@@ -182,22 +224,41 @@ def _places(destination: Destination, sensors: dict[str, Sensor]) -> Iterator[_F
             if message not in told:
                 told.add(message)
                 yield _warning(("sensors", series.rpartition(".")[0]), message, key=True)
-        first = owners.setdefault(destination.platform.place(destination.options, target), series)
+        place = destination.platform.place(destination.options, target)
+        if will and getattr(place, "topic", None) == will.topic:
+            yield _warning(
+                ("destinations", destination.name, "will", "topic"),
+                f"{series} goes there too, and who reads it gets {will.online!r} for a value; use another topic",
+            )
+            will = None  # it is told once
+        first = owners.setdefault(place, series)
         pattern = destination.mapping.rule(series)
         if first != series and pattern not in told:
             told.add(pattern)
             yield _error(
                 ("destinations", destination.name, "series", pattern),
-                f"{series} goes to the same target as {first}; each series needs one of its own",
+                f"{series} goes to the same target as {first}; {_apart(destination, pattern)}",
             )
 
 
+def _apart(destination: Destination, pattern: str) -> str:
+    """What to do so that a rule's series have targets of their own."""
+    topic = getattr(destination.options, "topic", "")
+    missing = [word for word in ("{sensor}", "{quantity}") if word not in topic]
+    if topic and missing and isinstance(dict(destination.mapping.rules)[pattern], Usual):
+        return f"put {' and '.join(missing)} into topic"
+    return "each series needs one of its own"
+
+
 def _open_secrets(document: Document) -> Iterator[_Finding]:
-    """Secrets that stand in a file which others may read."""
+    """Secrets that stand in a file which others may read, and those that are too short to be kept out of texts."""
     for path in sorted(document.spots):
         is_secret = path[-1] in ("token", "password") or path[-2:-1] == ("headers",)
-        if not is_secret or not isinstance(_value(document.values, path), str):
+        value = _value(document.values, path)
+        if not is_secret or not isinstance(value, str) or not (text := value.strip("\r\n")):
             continue
+        if len(path) == 3 and len(text) < _SHORT_SECRET:  # those of series have lengths of their own
+            yield _warning(path, "so short a secret is not blacked out where a server echoes it; use a longer one")
         file = document.place(path).file
         try:
             mode = File(file).stat().st_mode

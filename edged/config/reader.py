@@ -236,6 +236,8 @@ class _Build:
             self.error(path, f"{short}{_example(platform)}, true or false is expected, not {shown(entry)}")
             return None
         target = self._options(platform.Series, entry, path)
+        for key, message in platform.check_target(target) if target is not None else ():
+            self.error((*path, key), message)
         for key, message in platform.caution_target(target) if target is not None else ():
             self.warning((*path, key), message)
         return target

@@ -141,6 +141,11 @@ class Platform:
         return ()
 
     @classmethod
+    def check_target(cls, target: Any) -> Sequence[tuple[str, str]]:
+        """What is wrong with a target whose keys are each of the right type: (key, message)."""
+        return ()
+
+    @classmethod
     def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
         """What the platform will not take of a target, which its answer would tell too late: (key, message)."""
         return ()

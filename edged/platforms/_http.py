@@ -8,7 +8,7 @@ from edged.platforms import Item, Platform, Transport, Wire
 from edged.platforms._json import parsed
 from edged.platforms._wording import blames_identifiers, says_throttled
 from edged.secret import redact
-from edged.transports.http import LONGEST_WAIT_S, HttpTransport, Reply, Request
+from edged.transports.http import HttpTransport, Reply, Request
 
 TRANSIENT = frozenset({408, 425, 429})
 FALLS_OVER = frozenset({500, 502, 504})  # what a server says, or its proxy, that stumbled over a request
@@ -22,6 +22,7 @@ CHECK = {  # what may be wrong
 }
 TOO_LARGE = 413
 AHEAD_MS = 1000  # a Date has whole seconds
+MOST_AHEAD_MS = 3_600_000  # beyond, it is rather the server's clock that is wrong
 _EARLIEST_MS = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000)  # a server's clock that says less is wrong
 PLAIN_TO_TLS = b"HTTP request to an HTTPS server"  # what servers written in Go say, as text, to a wrong scheme
 
@@ -42,9 +43,9 @@ def verdict(reply: Reply, items: Sequence[Item], *, refuses_in_json: bool) -> li
     """What a status means for each reading of its request; None where it is 2xx: the body has the word.
 
     Where the platform `refuses_in_json`, a refusal in any other text is not its own, so the url is wrong or something
-    stands in between; it buries nothing.  An empty one says nothing either way: the status counts.
+    stands in between; it buries nothing.  An empty one says nothing either way: the status counts.  A yes is never XML.
     """
-    if 200 <= reply.status < 300 and not reply.is_html:
+    if 200 <= reply.status < 300 and not _is_page(reply, json_due=True):
         return None
     said = f"HTTP {reply.status}" + (f": {reply.excerpt}" if reply.body else "")
     if reply.status == TOO_LARGE:  # mostly a proxy's, as a page; fewer readings pass, and a single one never will
@@ -53,9 +54,15 @@ def verdict(reply: Reply, items: Sequence[Item], *, refuses_in_json: bool) -> li
     return refused(reply, items, said) if whole is None else [whole] * len(items)
 
 
+def _is_page(reply: Reply, json_due: bool) -> bool:
+    """Whether it is no word of the platform's; where JSON is due, whatever begins like a page is none."""
+    return reply.is_html or (json_due and reply.is_markup)
+
+
 def _of_the_request(reply: Reply, items: Sequence[Item], said: str, refuses_in_json: bool) -> Outcome | None:
     """The outcome where no reading is to blame; None where one may be."""
-    if reply.is_html and not 300 <= reply.status < 400:
+    page = _is_page(reply, refuses_in_json or 200 <= reply.status < 300)
+    if page and not 300 <= reply.status < 400:
         return Transient(f"HTML instead of the platform's answer, from a proxy or portal ({said})", reply.retry_after_s)
     if reply.status in TRANSIENT or not 200 <= reply.status < 500:
         return Transient(said, reply.retry_after_s, suspect=reply.status in FALLS_OVER)
@@ -83,12 +90,18 @@ def refused(reply: Reply, items: Sequence[Item], said: str) -> list[Outcome]:
 
 
 def _ahead_s(reply: Reply, item: Item) -> float:
-    """Seconds until the reading's time is past on the server's clock, at most a day; 0: it is, or nothing is known."""
-    if reply.date_ms is None or reply.date_ms < _EARLIEST_MS or item.entry.time_ms <= reply.date_ms + AHEAD_MS:
+    """Seconds until the reading's time is past on the server's clock; 0: it is, or that clock is not to be trusted."""
+    if reply.date_ms is None or reply.date_ms < _EARLIEST_MS:
         return 0.0
-    return min((item.entry.time_ms - reply.date_ms) / 1000, LONGEST_WAIT_S)
+    ahead_ms = item.entry.time_ms - reply.date_ms
+    return ahead_ms / 1000 if AHEAD_MS < ahead_ms < MOST_AHEAD_MS else 0.0
 
 
 def response(reply: Reply) -> str:
     """The answer as a dead letter keeps it; blacked out before it is cut."""
     return redact(reply.text)[:1000]
+
+
+def url_problem(url: str) -> str:
+    """What is wrong with a URL to which a path will be appended; "" if nothing is."""
+    return "a path goes behind it: leave out what begins with ? or #" if "?" in url or "#" in url else ""

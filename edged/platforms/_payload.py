@@ -33,6 +33,11 @@ class Payload:
 
         return _PART.sub(part, self._template).encode("utf-8", "replace")
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it begins as JSON does, and is none."""
+        return self._specimen is None and _PART.sub("0", self._template).lstrip().startswith(("{", "["))
+
     def place(self, item: Item) -> tuple[str | int, ...] | None:
         """Where the value stands in the JSON: keys and indexes; () where it is all, None where it has no place."""
         if self._template == "{value}":

@@ -1,4 +1,4 @@
-"""MQTT's rules for topics and host names, and how any name becomes a level of a topic.
+"""MQTT's rules for topics, other texts and host names, and how any name becomes a level of a topic.
 
 Source: MQTT 3.1.1, sections 1.5.3 and 4.7.
 """
@@ -30,9 +30,14 @@ def topic_problem(topic: str) -> str:
     """Why nothing can be published there; empty: it can."""
     if not topic or topic.startswith("$") or _FOREIGN.search(re.sub("[%/$]", "", topic)):
         return f"{topic!r} is no topic: not empty, without + and # and control characters, not beginning with $"
-    if len(topic.encode()) > _LONGEST:
-        return f"{topic[:40]!r}... is no topic: longer than {_LONGEST} bytes"
+    if problem := text_problem(topic):
+        return f"{topic[:40]!r}... is no topic: {problem}"
     return ""
+
+
+def text_problem(text: str) -> str:
+    """Why MQTT cannot carry it as an id, a name or a last will; empty: it can."""
+    return f"longer than {_LONGEST} bytes" if len(text.encode("utf-8", "surrogatepass")) > _LONGEST else ""
 
 
 def host_problem(host: str) -> str:

@@ -15,7 +15,7 @@ from edged.platforms import Item, Limits, Wire
 from edged.platforms._bbdata import Object, check_object, measure, refused
 from edged.platforms._json import dumps
 from edged.platforms._mqtt import LOSSY, MqttPlatform
-from edged.platforms._topic import host_problem, topic_problem
+from edged.platforms._topic import host_problem, text_problem, topic_problem
 from edged.secret import Secret, public
 from edged.transports.broker import Broker, Message
 
@@ -32,6 +32,11 @@ class Options:
     topic: Template = option("bbdata_topic", help="any topic; it has no influence over there")
     qos: Literal[0, 1, 2] = option(1, help="0: not confirmed, so what is lost on the way is lost")
     max_inflight: int = option(10, help="messages on their way at once", minimum=1, maximum=1000)
+
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What no two clients may share: host, port and client id."""
+        return self.host.lower(), self.port, self.client_id
 
 
 class BBDataMqtt(MqttPlatform):
@@ -84,7 +89,9 @@ series = { "greenhouse.humidity" = { object = 4713, token = { credential = "bbda
         is_good = _CLIENT_ID.fullmatch(options.client_id)
         problems = [
             ("host", host_problem(options.host)),
-            ("client_id", "" if is_good else f'{options.client_id!r} does not begin with "bbdata_" and a name'),
+            ("client_id", "" if is_good else f'{options.client_id[:40]!r} does not begin with "bbdata_" and a name'),
+            ("client_id", text_problem(options.client_id) if is_good else ""),
+            ("username", text_problem(options.username)),
             ("topic", topic_problem(options.topic)),
         ]
         return [(key, problem) for key, problem in problems if problem]

@@ -17,6 +17,7 @@ from edged.secret import Secret
 from edged.transports.http import Reply, Request, line
 
 ALL_WELL = "ALL_INFO_PROCESSED"
+MOST_KNOWN = 8  # unusual messages; one that varies is isolated no more often than that
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ series = { "greenhouse.temperature" = "room_temp", "host.*" = true }
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._known: set[str] = set()  # unusual messages that a single reading has met
+        self._known: set[str] = set()  # the first unusual messages that a single reading has met
 
     @property
     def limits(self) -> Limits:
@@ -75,7 +76,9 @@ series = { "greenhouse.temperature" = "room_temp", "host.*" = true }
             return Delivered()
         message = line(str(message))
         said = f"it took the readings, but said {message!r}"
-        if count > 1 and message not in self._known:
+        if message in self._known or len(self._known) >= MOST_KNOWN:
+            return Delivered(said)
+        if count > 1:
             return Isolate(said)
         self._known.add(message)
         return Delivered(said)

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from edged.options import Seconds, Template, Url, option
 from edged.outcome import Again, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item, Limits
-from edged.platforms._http import PARKED, HttpPlatform, verdict
+from edged.platforms._fields import is_unknown
+from edged.platforms._http import PARKED, HttpPlatform, url_problem, verdict
 from edged.platforms._json import dumps, parsed
 from edged.platforms._value import as_type
 from edged.platforms._wording import blames_identifiers
@@ -20,11 +21,6 @@ from edged.secret import Secret
 from edged.transports.http import Reply, Request
 
 MOST_POINTS = 7500  # a day and device, of the paid plans
-
-# How a backend of this kind may say that it lacks a field, which it names; an "invalid field value" is another thing.
-_UNKNOWN_FIELD = re.compile(
-    r"\b(unknown|invalid|no such) field\b(?! (value|type))|\bfield\b.{0,80}\bdoes not exist", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -96,11 +92,11 @@ series = { "greenhouse.temperature" = "TEMPERATURE" }
         match outcomes[0]:
             case Transient(reason, wait_s) if reply.status < 500:
                 outcomes = [Transient(reason, max(wait_s, self.options.min_write_interval))] * len(items)
+            case Parked(reason) | Permanent(reason) if len(items) == 1 and _misses_the_field(reply, items[0]):
+                outcomes = [Parked(f"{reason}; check field {items[0].target.field}", whole=False)]
             case Parked(reason) if _concerns_the_device(reply, items):
                 device = self.route(self.options, items[0].target)
                 outcomes = [Parked(f"{reason} (device {device})", whole=False)] * len(items)
-            case Permanent(reason) if _misses(items[0].target.field, reply.text):
-                outcomes = [Parked(f"{reason}; check field {items[0].target.field}", whole=False)]
             case Isolate() if 0 < len(named := _named(reply, items)) < len(items):
                 outcomes = [each if index in named else Again() for index, each in enumerate(outcomes)]
         return outcomes
@@ -119,6 +115,11 @@ series = { "greenhouse.temperature" = "TEMPERATURE" }
     def route(cls, options: Any, target: Any) -> object:
         """The device."""
         return target.device or options.device
+
+    @classmethod
+    def check(cls, options: Any) -> Sequence[tuple[str, str]]:
+        """The base's URL, behind which a path goes."""
+        return [("url", problem)] if (problem := url_problem(options.url)) else []
 
     @classmethod
     def caution(cls, options: Any) -> Sequence[tuple[str, str]]:
@@ -140,26 +141,22 @@ def _concerns_the_device(reply: Reply, items: Sequence[Item]) -> bool:
     return reply.status in (403, 404) or (reply.status not in PARKED and blames_identifiers(reply.text, items))
 
 
+def _misses_the_field(reply: Reply, item: Item) -> bool:
+    """To be repaired in the config, so not buried."""
+    return reply.status >= 400 and reply.status not in PARKED and is_unknown(_name(item.target.field), reply)
+
+
 def _named(reply: Reply, items: Sequence[Item]) -> set[int]:
     """The items that a refusal names: by a list of errors beside that of the entries, else by the fields' names."""
     answer = parsed(reply.body)
     if isinstance(answer, list) and len(answer) == len(items) and all(isinstance(e, dict | None) for e in answer):
         return {index for index, error in enumerate(answer) if error}
-    return {index for index, item in enumerate(items) if re.search(_name(item.target.field), reply.text)}
+    return {index for index, item in enumerate(items) if _name(item.target.field).search(reply.text)}
 
 
-def _misses(field: str, answer: str) -> bool:
-    """Whether the answer to a reading alone calls its field unknown: to be repaired in the config, so not buried."""
-    if "FIELD_DOES_NOT_EXIST" in answer:  # the platform's own code
-        return True
-    name = _name(field)
-    plainly = rf"\b(?i:field)\W{{1,4}}{name}\W{{1,4}}((is|was) )?(unknown|not found)\b(?! \w)"
-    return bool(re.search(plainly, answer) or (re.search(name, answer) and _UNKNOWN_FIELD.search(answer)))
-
-
-def _name(field: str) -> str:
+def _name(field: str) -> re.Pattern[str]:
     """A pattern for a field's whole name."""
-    return rf"(?<!\w){re.escape(field)}(?!\w)"
+    return re.compile(rf"(?<!\w){re.escape(field)}(?!\w)")
 
 
 def entry(item: Item) -> dict[str, Any]:

@@ -82,7 +82,7 @@ series = { "greenhouse.*" = true }
             outcomes = verdict(reply, items, refuses_in_json=False)
             waits = Parked(f"HTTP {reply.status}: neither an error nor one of success; check url and success")
             return outcomes or [waits] * len(items)
-        if reply.is_html and reply.body.lstrip().startswith(b"<"):  # many answer OK and call that HTML
+        if reply.is_html and b"<" in reply.body:  # many answer OK and call that HTML
             page = (
                 f"HTML instead of the collector's answer, from a proxy or portal (HTTP {reply.status}: {reply.excerpt})"
             )
@@ -116,11 +116,17 @@ series = { "greenhouse.*" = true }
             problems.append(("template", f'format = "{options.format}" has no use for it; write format = "template"'))
         if not options.success or not all(200 <= status <= 599 for status in options.success):
             problems.append(("success", "statuses from 200 to 599 are expected, at least one"))
-        for name in _headers(options):
+        seen: set[str] = set()
+        for name, value in _headers(options).items():
+            if name.lower() in seen:
+                problems.append(("headers", f"{name} is there twice; large and small letters make no difference"))
+            seen.add(name.lower())
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
                 problems.append(("headers", f"{name!r} is no header's name"))
             elif name.lower() in _FRAMING:
                 problems.append(("headers", f"{name} is not for you to set; leave it out"))
+            if value.is_plain and not _can_be_sent(value.reveal()):
+                problems.append(("headers", f"{name} holds a character that HTTP does not allow, a line break perhaps"))
         return problems
 
     @classmethod
@@ -136,6 +142,11 @@ series = { "greenhouse.*" = true }
 
 def _headers(options: Any) -> Mapping[str, Secret]:
     return options.headers or {}
+
+
+def _can_be_sent(value: str) -> bool:
+    """Whether HTTP has room for it in a header (RFC 9110, 5.5)."""
+    return re.fullmatch(r"[!-~\x80-\xff][\t -~\x80-\xff]*", value) is not None
 
 
 def _point(item: Item) -> dict[str, Any]:

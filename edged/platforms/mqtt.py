@@ -10,16 +10,16 @@ payload that is JSON what is filled in stays JSON: `{"value": {value}, "unit": "
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from edged.options import ReadingTemplate, Template, option
-from edged.outcome import Outcome, Parked
+from edged.outcome import Outcome, Parked, Permanent
 from edged.platforms import Item, Limits, Wire
 from edged.platforms._homeassistant import Node, description
 from edged.platforms._mqtt import LOSSY, MqttPlatform
 from edged.platforms._payload import Payload
 from edged.platforms._template import fill
-from edged.platforms._topic import host_problem, is_loopback, level, topic_problem
+from edged.platforms._topic import host_problem, is_loopback, level, text_problem, topic_problem
 from edged.reading import Entry
 from edged.secret import Secret
 from edged.transports.broker import Broker, Message, Presence
@@ -53,11 +53,28 @@ class Options:
     discovery: Literal["homeassistant"] | None = option(None, help="each series shows up there by itself")
     device: Template = option("{name}", help="this board's name there")
 
+    @property
+    def own_port(self) -> int:
+        """The port that is connected to."""
+        return self.port or (_TLS_PORT if self.tls else _PORT)
+
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What no two clients may share: host, port and client id."""
+        return self.host.lower(), self.own_port, self.client_id
+
 
 @dataclass(frozen=True)
 class Topic:
     topic: Template = option(help="where its readings are published, instead of the destination's topic")
     series: str = ""  # where it goes to the destination's topic
+
+
+class Place(NamedTuple):
+    """What tells the readings of a series from those of others; the payload, where it does that too."""
+
+    topic: str
+    payload: str = ""
 
 
 class Mqtt(MqttPlatform):
@@ -93,7 +110,7 @@ series = { "*" = true }
         options = self.options
         return Broker(
             options.host,
-            options.port or (_TLS_PORT if options.tls else _PORT),
+            options.own_port,
             options.client_id,
             options.username,
             options.password.reveal() if options.password else "",
@@ -124,9 +141,11 @@ series = { "*" = true }
         return self._described[key]
 
     def refuses(self, item: Item) -> Outcome | None:
-        """A topic that only the reading's own names or value make impossible."""
-        problem = topic_problem(self._topic(item))
-        return Parked(problem, whole=False) if problem else None
+        """A topic that only the reading's value makes impossible, or its names, which all of its series have."""
+        if not (problem := topic_problem(self._topic(item))):
+            return None
+        harmless = item._replace(entry=item.entry._replace(value=0))
+        return Parked(problem, whole=False) if topic_problem(self._topic(harmless)) else Permanent(problem)
 
     @classmethod
     def usual(cls, series: str) -> str:
@@ -143,7 +162,7 @@ series = { "*" = true }
         """The topic; two series may share one where the payload tells them apart, and nobody keeps only the last."""
         specimen = _specimen(target)
         topic = target.topic or fill(options.topic, specimen, level)
-        return topic if options.retain or options.discovery else (topic, fill(options.payload, specimen))
+        return Place(topic, "" if options.retain or options.discovery else fill(options.payload, specimen))
 
     @classmethod
     def caution_series(cls, series: str) -> Sequence[str]:
@@ -154,14 +173,17 @@ series = { "*" = true }
     @classmethod
     def check(cls, options: Any) -> Sequence[tuple[str, str]]:
         """MQTT's rules, what belongs together, and what discovery needs."""
+        will = options.will
         problems = [
             ("host", host_problem(options.host)),
             ("client_id", "" if options.client_id else "it is empty; without one there is no identity"),
-            ("topic", topic_problem(options.topic)),
+            ("client_id", text_problem(options.client_id)),
+            ("username", text_problem(options.username)),
+            ("topic", _template_problem(options.topic)),
             ("cert_file", "without TLS there is nobody to show it to" if options.cert_file and not options.tls else ""),
             ("key_file", "a key alone is nothing; cert_file too" if options.key_file and not options.cert_file else ""),
             ("password", "MQTT has none without a username" if options.password and not options.username else ""),
-            ("will", topic_problem(options.will.topic) if options.will else ""),
+            ("will", _template_problem(will.topic) or text_problem(will.offline) if will else ""),
         ]
         if options.discovery:
             varies = "{value}" in options.topic or "{time}" in options.topic
@@ -172,19 +194,34 @@ series = { "*" = true }
         return [(key, problem) for key, problem in problems if problem]
 
     @classmethod
-    def caution_target(cls, target: Any) -> Sequence[tuple[str, str]]:
+    def check_target(cls, target: Any) -> Sequence[tuple[str, str]]:
         """MQTT's rules for its topic."""
-        return [("topic", problem)] if (problem := topic_problem(target.topic)) else ()
+        return [("topic", problem)] if (problem := _template_problem(target.topic)) else ()
 
     @classmethod
     def caution(cls, options: Any) -> Sequence[tuple[str, str]]:
-        """What may lose readings, or secrets."""
+        """What may lose readings, or secrets, or say nothing to anybody."""
         cautions = []
         if options.qos == 0:
             cautions.append(("qos", LOSSY))
         if not options.tls and options.username and not is_loopback(options.host):
             cautions.append(("tls", "without TLS all may read what is sent there, user name and password too"))
+        if not options.discovery:  # which makes errors of these
+            if "{value}" not in options.payload + options.topic:
+                cautions.append(("payload", "without {value} no reading's value is sent"))
+            if Payload(options.payload).is_broken:
+                cautions.append(("payload", "it makes no JSON, so it is sent as plain text"))
+        if (will := options.will) and not (will.online and will.offline):
+            cautions.append(("will", "who comes later hears nothing of an empty message: it is not retained"))
+        elif will and will.online == will.offline:
+            cautions.append(("will", "online and offline are the same, so they tell nothing"))
         return cautions
+
+
+def _template_problem(topic: str) -> str:
+    """What is wrong with a topic of the config, which may hold the daemon's name."""
+    problem = topic_problem(topic)
+    return f"{problem}; {{name}} in it is daemon.name" if problem and topic else problem
 
 
 def _specimen(target: Any) -> Item:

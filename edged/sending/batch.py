@@ -45,7 +45,7 @@ class Offer(NamedTuple):
     """What there is to choose by, besides the readings."""
 
     pause: Callable[[object], float]  # seconds until a place may be written to
-    room: Callable[[object], int]  # readings that a route still takes today
+    room: Callable[[object, bool], int]  # readings that a route still takes today, of what is new or of a backlog
     sent_slots: Mapping[tuple[object, bool], int]  # the last slot of the resolution that was sent, by place and stream
     now_ms: int
     backlog_ends: int = 0  # the sequence number up to which readings are of a backlog
@@ -74,7 +74,7 @@ class Selection:
         """Takes the reading where it fits; if not, its series waits for another request."""
         target, place, route, unit = self._lanes[entry.series]
         limits, offer = self._limits, self._offer
-        is_new = not 0 < entry.seq <= offer.backlog_ends
+        is_new = not offer.backlog_ends or entry.seq > offer.backlog_ends
         if is_new and (self.oldest_ms is None or entry.time_ms < self.oldest_ms):
             self.oldest_ms = entry.time_ms
         slot = entry.time_ms // limits.resolution_ms
@@ -92,7 +92,7 @@ class Selection:
         if (
             last
             and limits.backlog != "all"
-            and slot - last.first_ms // limits.resolution_ms < thinning.slots(limits, self._lanes.places_on(route))
+            and 0 <= slot - last.first_ms // limits.resolution_ms < thinning.slots(limits, self._lanes.places_on(route))
         ):
             thinning.merge(last, Item(entry, target, unit), limits.backlog)
             return True
@@ -100,7 +100,7 @@ class Selection:
             self.pauses.append(wait)
             self._soon.append((wait, route))
             return False
-        if offer.room(route) <= (len(self.parcels) if route == self._route else 0):
+        if offer.room(route, is_new) <= (len(self.parcels) if route == self._route else 0):
             self.spent = True
             return False
         if self.parcels and not self._takes_in(entry, is_new, place, route):

@@ -55,11 +55,13 @@ class Chooser:
         self._merges = limits.resolution_ms > 1 or limits.backlog != "all"
         self._more = queue.queued >= self.limits.readings  # there is enough for a request
         self._enough_at = queue.came + self.limits.readings  # readings that came, when a round begins early
-        self._anew_at = -math.inf  # before it no backlog begins
+        self._anew_at = -math.inf  # before it no backlog begins ...
+        self._got_on = True  # ... and unless something has been delivered since the last one
 
     def opens_in(self, now: float, now_ms: int) -> float:
         """Seconds until what is queued may go; new readings may end the wait."""
         if not self._queue.queued:
+            self._queue.wake_at = 0
             return 0.0
         enough = self._more or self._queue.came >= self._enough_at
         wait = self._rounds.opens_in(now, now_ms, enough=enough)
@@ -71,7 +73,7 @@ class Chooser:
         self.held = {series: until for series, until in self.held.items() if until > now}
         selection = self._select(now, now_ms)
         if self._is_stale(selection, now, now_ms):
-            self._anew_at = now + _FRESH_MS / 1000
+            self._anew_at, self._got_on = now + _FRESH_MS / 1000, False
             self._queue.begin_anew(now_ms // self.limits.resolution_ms * self.limits.resolution_ms)
             selection = self._select(now, now_ms)
         for entry in selection.late:
@@ -99,20 +101,21 @@ class Chooser:
 
     def delivered(self, parcel: Parcel) -> None:
         """The platform has it."""
+        self._got_on = True
         self.sent_slots[parcel.place, parcel.is_new] = parcel.item.entry.time_ms // self.limits.resolution_ms
 
     def went(self, part: Part) -> None:
         """A request is judged: what got through tells of the size that fits, and of what does not get through."""
-        got_through = [parcel.item.entry for parcel in part.parcels if isinstance(parcel.fate, Delivered)]
-        for entry in got_through if self.suspects else ():
-            self.suspects.pop(entry.seq, None)
+        got_through = [parcel for parcel in part.parcels if isinstance(parcel.fate, Delivered)]
+        if got_through and not part.is_suspect:
+            self.suspects.got_through()
         if len(got_through) == len(part):
             self.size.fitted(len(part))
 
     def _select(self, now: float, now_ms: int) -> Selection:
         offer = Offer(
             pause=lambda place: self.pace.place_in(place, now),
-            room=lambda route: self._quota.left(route, now_ms),
+            room=lambda route, is_new: self._quota.left(route, now_ms, keep=self._live_first and not is_new),
             sent_slots=self.sent_slots,
             now_ms=now_ms,
             backlog_ends=self._queue.backlog_ends,
@@ -130,6 +133,6 @@ class Chooser:
 
     def _is_stale(self, selection: Selection, now: float, now_ms: int) -> bool:
         """Whether what is new has to wait for what is old, and must not."""
-        if not self._live_first or now < self._anew_at or selection.oldest_ms is None:
+        if not (self._live_first and self._got_on) or now < self._anew_at or selection.oldest_ms is None:
             return False
         return self._leaves_out(selection) and selection.oldest_ms < now_ms - _FRESH_MS

@@ -46,9 +46,18 @@ class Quota:
 
         return cls(points_a_day, recall, keep)
 
-    def left(self, route: object, now_ms: int) -> int:
-        """Points that are left of the day."""
-        return self._most - self._of(self._known(now_ms)[1], route) if self._most else 1 << 60
+    def left(self, route: object, now_ms: int, *, keep: bool = False) -> int:
+        """Points that are left of the day; to `keep` some, without half of those that belong to the rest of it."""
+        if not self._most:
+            return 1 << 60
+        kept = int(self._most / 2 * until_midnight(now_ms) * 1000 / DAY_MS) if keep else 0
+        return self._most - self._of(self._known(now_ms)[1], route) - kept
+
+    def give_back(self, route: object, points: int, now_ms: int) -> None:
+        """What was taken for a request that did not go out."""
+        if self._most:
+            spent = self._known(now_ms)[1]
+            spent[str(route)] = max(0, self._of(spent, route) - points)
 
     def spend(self, route: object, points: int, now_ms: int) -> bool:
         """Takes points; False: there are not so many left of the day."""

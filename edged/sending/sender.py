@@ -4,6 +4,7 @@ One state machine for all platforms, one request at a time.  Within a series the
 another destination, never waits for it.
 """
 
+import contextlib
 import logging
 import math
 import threading
@@ -22,7 +23,7 @@ from edged.sending.exchange import BUG_S, Exchanges
 from edged.sending.hand import Hand
 from edged.sending.mapping import Mapping
 from edged.sending.parcel import Parcel
-from edged.sending.parts import Part, halves
+from edged.sending.parts import LAST_CHANCES, TO_BLAME, Part, Suspicion, halves
 from edged.sending.quota import Quota
 from edged.sending.status import Status
 from edged.store.queue import Queue
@@ -34,7 +35,7 @@ _ABANDON_S = 1.0
 _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
 _CLOCK_S = 10.0  # between two tries while a certificate is not valid yet by a clock that is not known to be right
 _SPREAD_S = 1.0  # over which boards that start together send their first requests, by their phases
-_TO_BLAME = 6  # failures of a reading that is sent alone, while others get through
+_BRISK = 3  # what is held for a failure without an answer waits no longer than after so many
 
 
 class Sender:
@@ -65,6 +66,9 @@ class Sender:
         self._monotonic = monotonic
         self._now_ms = now_ms
         platform.begin(queue.counted)
+        if not manner.live_first:
+            with contextlib.suppress(StoreUnusable):  # then what is new goes first, until the backlog is worked off
+                queue.end_backlog()
         started = monotonic()
         self._chooser = Chooser(queue, self._lanes, platform.limits, manner, self._quota, started)
         self._hand = Hand(queue, on_outcome)
@@ -154,6 +158,10 @@ class Sender:
             self._hand.parts[:1] = halves(part.parcels, suspect=part.suspect)
         else:
             del self._hand.parts[0]
+            if all(
+                isinstance(outcome, Transient) and not (outcome.answered or outcome.suspect) for outcome in outcomes
+            ):
+                self._quota.give_back(self._lanes[part.parcels[0].series].route, len(part), self._now_ms())
             self._chooser.pace.sent((parcel.place for parcel in part.parcels), self._monotonic())
             self._apply(part, outcomes, answered=True)
         return 0.0
@@ -224,7 +232,7 @@ class Sender:
         if rest and transient and transient.suspect:
             rest = self._failed(rest[0], transient, now)
         self._hand.parts[:0] = [*rest, *halves(split, suspect=part.suspect)]
-        if part.is_witness and isinstance(part.parcels[0].fate, Delivered):
+        if part.is_witness and part.parcels[0].fate is not None:  # it was answered, so the line is not to blame
             self._hand.parts.append(Part([self._hand.suspect()], suspect=True, is_last=True))
         self._settle(part)
         self._hand.leave(self._chooser.held)
@@ -234,7 +242,11 @@ class Sender:
         elif whole:
             self._park_all(whole.reason, now)
         elif transient:
-            if not self._hand.calls_witness():
+            if not part.is_witness and self._hand.calls_witness():
+                return
+            if rest == [] and part.is_suspect and not self._failures:  # others get through: it alone is held
+                self.status.delays(f"{part.parcels[0].series}: {transient.reason}")
+            else:
                 self._back_off(transient, now)
         elif answered:
             self._failures = 0
@@ -244,23 +256,32 @@ class Sender:
         """What to send instead of a part that may be to blame for its failure; a lone one lets others go first."""
         if outcome.slow:
             self._chooser.size.too_large(len(part))
+        suspects = self._chooser.suspects
+        if not part.is_suspect:
+            suspects.another_failed()
         parts = part.failed(slow=outcome.slow)
         if len(part) > 1 or not part.is_suspect:
             return parts
-        parcel, suspects = part.parcels[0], self._chooser.suspects
-        if part.is_last and not outcome.answered:
+        parcel = part.parcels[0]
+        if part.is_last and not outcome.answered and part.failures < LAST_CHANCES:
+            return parts
+        seq = parcel.item.entry.seq
+        suspicion = suspects.failed(seq) if not part.is_witness else Suspicion()
+        if not outcome.answered and (part.is_last or suspicion.alternations >= TO_BLAME):
             parcel.fate = Permanent(f"no answer whenever it is sent, while others get through: {outcome.reason}")
             return []
-        unheard = not part.is_witness and suspects.failed(parcel.item.entry.seq) and not outcome.answered
+        unheard = not (part.is_witness or part.is_last or outcome.answered) and suspects.calls_witness(seq)
         if unheard and (witness := self._hand.witness()) is not None:
             return [Part([witness], suspect=True, is_witness=True)]
-        self._chooser.hold(parcel.series, now + self._manner.backoff.delay(suspects.get(parcel.item.entry.seq, 1)))
+        tries = suspicion.times if outcome.answered else min(suspicion.times, _BRISK)
+        self._chooser.hold(parcel.series, now + self._manner.backoff.delay(max(1, tries)))
         return []
 
     def _settle(self, part: Part) -> None:
         delivered = []
         for parcel in self._hand.settle():
             fate, series = parcel.fate, parcel.series
+            self._chooser.suspects.pop(parcel.item.entry.seq, None)
             if isinstance(fate, Permanent):
                 self.status.refused(series, fate.reason)
             elif isinstance(fate, Delivered):
@@ -285,6 +306,11 @@ class Sender:
         wait = max(outcome.wait_s, self._manner.backoff.delay(self._failures))
         self._resume = now + wait
         self.status.backs_off(outcome.reason, wait)
+
+
+def _stayed_here(outcome: Outcome) -> bool:
+    """Whether the request never went out."""
+    return isinstance(outcome, Transient) and not (outcome.answered or outcome.suspect)
 
 
 def stop_all(senders: Iterable[Sender], grace_s: float) -> None:

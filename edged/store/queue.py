@@ -14,6 +14,7 @@ from edged.store.segment import Segment
 from edged.store.split import Split, Where, check, from_json, whole
 from edged.store.taking import Batch, take
 
+_MOST_SKIPS = 500
 _AT_ITS_END = 2000  # readings that are looked through for where a backlog ends
 COUNTERS = ("delivered", "dead", "dropped", "merged", "lost")
 
@@ -255,9 +256,24 @@ class Queue:
             last = self.counted
             mark = next((e.seq - 1 for e in self.owed.behind(last - _AT_ITS_END) if e.time_ms >= before_ms), last)
             split = Split.at(mark, in_one(self._log, self.position))
+            if len(split.backlog.skips) > _MOST_SKIPS:
+                return  # it has begun anew so often that to do so once more costs more than it is good for
             with self._log.lock:
+                if self.full or not self.open:
+                    split.skip(last, self.counted)  # what has come meanwhile
                 self.position = split
                 self._log.settled(0)
+
+    def end_backlog(self) -> None:
+        """What is queued is taken in one order again.  Raises StoreUnusable."""
+        with self.turn:
+            last, position = self.counted, in_one(self._log, self.position)
+            with self._log.lock:
+                if position is not self.position:
+                    if self.full or not self.open:
+                        position.skip(last, self.counted)
+                    self.position = position
+                    self._log.settled(0)
 
     def join(self, earlier: "Queue", began: int) -> None:
         """Gets what another queue is owed up to number `began` of the log, and its counters.

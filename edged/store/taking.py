@@ -109,8 +109,8 @@ def _take_ahead(batch: Batch, log: Log, owed: Owed, position: Position, end: int
         start = position.past(position.head)
         segment = log.ready(start) if start < end else None
         if segment is None or segment.first > end:
-            if end < _END:
-                position.head = end  # there is nothing more up to there
+            if end < _END and ((behind := log.after(start)) is None or behind.first > end):
+                position.head = end  # there is nothing more up to there, and nothing that waits for its commit
             return
         wanted = {series for series in segment.counts if owed.choice.wants(series)}
         if segment.last <= end and not any(

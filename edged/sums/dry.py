@@ -23,6 +23,7 @@ from edged.sums.values import Plant, Sample, Source, Walk
 
 EPOCH_S = 1_767_571_200  # a Monday, 0 h UTC: when every dry run begins
 
+_PATIENCE_S = 3600.0  # without a reading that goes: a bug of a platform keeps it
 _TURN_S = 0.001  # a sensor's turn on its bus
 _WAKING_S = 0.0005  # until a sender that rested takes what has come
 
@@ -99,7 +100,7 @@ class DryRun:
         self.online, self._events, self._flush_at = True, [], math.inf
         points = [(self.now, line.queue.queued)]
         line.wake()
-        while self._events and line.queue.queued:
+        while self._events and line.queue.queued and self.now - points[-1][0] < _PATIENCE_S:
             self.now, _, action = heapq.heappop(self._events)
             action()
             if line.queue.queued != points[-1][1]:

@@ -1,11 +1,13 @@
 """The connection below an HTTP exchange: the adapter of `requests`, and the few things about it that are ours.
 
-Left alone it would build a TLS context for each connection (28 ms of CPU against 4) and trust certifi's list instead of
-the system's; and `http.client` would take half a head for an answer, and a 103 for the final one.
+Left alone it would build a TLS context for each connection (28 ms of CPU against 4), trust certifi's list instead of
+the system's, and give each of a host's addresses the time of the whole exchange; and `http.client` would take half a
+head for an answer, and a 103 for the final one.
 """
 
 import http.client
 import logging
+import math
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from edged.errors import NoAnswer
+from edged.transports.dial import dial
 from edged.transports.tls import context
 
 # Both say once more, and to people who can do nothing about it, what an exchange's outcome says.
@@ -26,12 +30,20 @@ class Link:
 
     def __init__(self) -> None:
         self._socket: Any = None
+        self.deadline = math.inf  # of the exchange; monotonic, s
         self.is_cut = False
         self.is_sent = False  # at least in part
 
-    def begin(self) -> None:
+    def begin(self, deadline: float) -> None:
         """Another exchange."""
+        self.deadline = deadline
         self.is_cut = self.is_sent = False
+
+    def show(self, sock: socket.socket) -> None:
+        """This is the socket that is about to connect.  Raises NoAnswer if the exchange has been cut."""
+        self._socket = sock
+        if self.is_cut:
+            raise NoAnswer("the connection was cut")
 
     def use(self, sock: Any) -> None:
         """This is its socket from now on."""
@@ -111,7 +123,11 @@ def _pool(base: type[Any], link: Link, ca_file: Path | None) -> type[Any]:
                     self._raw.close()
 
         def _new_conn(self) -> Any:
-            sock = super()._new_conn()
+            # Its NoAnswer goes through `urllib3` and `requests` as it is: neither retries, and both let go of the rest.
+            sock = dial(self._dns_host.strip("[]"), self.port, None, link.deadline, link.show)
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(self.timeout)
             self._raw = sock.dup()  # a handshake can hang as well, and TLS takes the socket itself away
             link.use(self._raw)
             return sock
@@ -119,6 +135,8 @@ def _pool(base: type[Any], link: Link, ca_file: Path | None) -> type[Any]:
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
+            if link.is_cut:
+                raise OSError("the connection was cut")
             link.is_sent |= not self._is_connecting  # a CONNECT to a proxy is none of the request
             super().send(data)
 

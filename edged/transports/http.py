@@ -4,6 +4,7 @@ Of `requests` only the adapter is used, on which its sessions build: a session w
 credentials, let ~/.netrc replace our Authorization header, keep cookies, and cost a fifth of an exchange's time.
 """
 
+import codecs
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,14 @@ MOST_ECHO = (
 )  # of a yes: BBData sends back what it was sent, at most 256 KiB, with a few words for each measure
 LONGEST_WAIT_S = 86_400.0  # of a Retry-After: a reading that is held for years is lost
 HEADERS = {"User-Agent": f"edged/{__version__}", "Accept-Encoding": "gzip, deflate", "Accept": "application/json"}
+
+# Behind comments and `<?xml ?>`; portals leave out much of what a page should begin with.
+_PAGE = re.compile(
+    r"(?:\s++|<!--.*?-->|<\?.*?>)*+<(?:!doctype\s+html|(?:html|head|title|meta|link|base|style|script|noscript|body)(?=[\s>/]|\Z))",
+    re.IGNORECASE | re.DOTALL,
+)
+_TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
+_MOST_BEFORE_TITLE = 4096  # characters; a search in all of a hostile page takes seconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL
@@ -56,19 +65,25 @@ class Reply:
     @property
     def is_html(self) -> bool:
         """Whether it is a page, so not the platform's own word but that of a proxy or a captive portal."""
-        start = self.body[:256].lstrip().lower()
-        return "html" in self.content_type.lower() or start.startswith((b"<!doctype html", b"<html"))
+        return "html" in self.content_type.lower() or (self.is_markup and bool(_PAGE.match(self.text)))
+
+    @property
+    def is_markup(self) -> bool:
+        """Whether it begins as a page would, or XML; so it is no JSON."""
+        return self.text.startswith("<")
 
     @property
     def text(self) -> str:
-        """The body, or its beginning, as text, whatever it is."""
-        return self.body[:MOST_BODY].decode("utf-8", "replace")
+        """The body, or its beginning, as text, whatever it is; without blanks and a byte order mark ahead of it."""
+        body = self.body.removeprefix(codecs.BOM_UTF8).lstrip()
+        encoding = "utf-16" if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+        return body[:MOST_BODY].decode(encoding, "replace").lstrip()
 
     @property
     def excerpt(self) -> str:
         """One line of it for a person; of a page, its title."""
         text = self.text
-        if self.is_html and (title := re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)):
+        if self.is_html and (title := _TITLE.search(text, 0, _MOST_BEFORE_TITLE)):
             text = title[1]
         return line(text)
 
@@ -93,19 +108,20 @@ class HttpTransport:
 
     def exchange(self, request: Request) -> Reply:
         """Sends the request and waits for its reply.  Raises NoAnswer."""
-        self._link.begin()
-        started = time.monotonic()
+        deadline = time.monotonic() + self._timeout_s
+        self._link.begin(deadline)
         try:
             with deadlines.within(self._timeout_s, self._link.cut):
                 reply = self._exchange(request)
             if self._link.is_cut:  # what came before the cut may look whole
                 raise OSError("the connection was cut")
             return reply
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (NoAnswer, requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()  # nothing of a broken exchange is used again
-            late = time.monotonic() - started >= self._timeout_s
+            late = time.monotonic() >= deadline
+            unreached = isinstance(error, NoAnswer)  # and says why
             raise NoAnswer(
-                f"no complete answer within {self._timeout_s:g} s" if late else _plain(error),
+                f"no complete answer within {self._timeout_s:g} s" if late and not unreached else _plain(error),
                 sent=self._link.is_sent,
                 timed_out=late,
                 premature=any(getattr(cause, "verify_code", 0) == _NOT_YET_VALID for cause in _causes(error)),

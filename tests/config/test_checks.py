@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from edged.config.reader import read
+from edged.secret import redact
 
 SENSORS = """\
 [sensors.greenhouse]
@@ -241,3 +242,123 @@ def test_what_a_broker_is_not_reached_with(problems, keys, said):
     text = f'{SENSORS}[destinations.d]\nplatform = "mqtt"\nhost = "mqtt.example.org"\n{keys}series = {{ "*" = true }}\n'
     (line,) = problems(text)
     assert f"destinations.d.{said}" in line
+
+
+# --- brokers and topics
+
+MQTT = '[destinations.{name}]\nplatform = "mqtt"\nhost = "mqtt.example.org"\n'
+
+
+@pytest.mark.pain("G1")
+@pytest.mark.statement(50)
+def test_two_clients_of_one_id_at_one_broker(problems):
+    first = MQTT.format(name="one") + 'client_id = "edged_1"\n'
+    second = MQTT.format(name="two").replace("mqtt.", "MQTT.") + 'port = 8883\nclient_id = "edged_1"\n'
+    assert problems(first + second) == [
+        "config.toml:9:13: destinations.two.client_id: 'edged_1' is that of destinations.one too (config.toml:4:13), "
+        "and the broker would end the session of one for the other; give each a client_id of its own"
+    ]
+    assert problems(first + second + "enabled = false\n") == []
+    assert problems(first + second.replace("8883", "1883")) == []
+    assert problems(first + second.replace("edged_1", "edged_2")) == []
+    assert problems(first + second.replace("example.org", "example.com")) == []
+
+
+@pytest.mark.statement(50)
+@pytest.mark.parametrize("platform", ["mqtt", "bbdata-mqtt"])
+def test_the_usual_client_id_is_for_one_destination_of_a_broker(problems, platform):
+    text = MQTT.replace('"mqtt"', f'"{platform}"')
+    (line,) = problems(text.format(name="one") + text.format(name='"t w o"'))
+    assert line.startswith('config.toml:4:15: destinations."t w o".client_id: ')
+    assert "that of destinations.one too (config.toml:1:15)" in line
+
+
+def test_an_empty_client_id_is_told_of_once_a_destination(problems):
+    text = MQTT + 'client_id = ""\n'
+    assert len(problems(text.format(name="one") + text.format(name="two"))) == 2
+
+
+def test_a_series_own_topic_has_to_be_one(problems):
+    text = SENSORS + MQTT.format(name="d") + 'series = { "greenhouse.humidity" = "a/#" }\n'
+    (line,) = problems(text)
+    assert line.startswith('config.toml:7:36: destinations.d.series."greenhouse.humidity"')
+    assert "'a/#' is no topic" in line
+    assert "warning" not in line
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [
+        ("a/{sensor}", "put {quantity} into topic"),
+        ("a/{quantity}", "put {sensor} into topic"),
+        ("a", "put {sensor} and {quantity} into topic"),
+    ],
+)
+def test_a_topic_that_does_not_tell_series_apart(problems, topic, said):
+    text = SENSORS + SENSORS.replace("greenhouse", "hall").replace('"10s"', '"10s"\naddress = 0x77')
+    text += f'{MQTT.format(name="d")}topic = "{topic}"\nseries = {{ "*" = true }}\n'
+    (line,) = problems(text)
+    assert line.endswith(f"; {said}")
+
+
+def test_two_series_on_one_topic_of_their_own(problems):
+    series = 'series = { "greenhouse.humidity" = "a", "greenhouse.pressure" = "a" }\n'
+    (line,) = problems(SENSORS + MQTT.format(name="d") + 'topic = "b/{sensor}"\n' + series)
+    assert line.endswith("; each series needs one of its own")
+
+
+@pytest.mark.parametrize(
+    ("topic", "series"),
+    [
+        ("a/b", '"greenhouse.humidity" = true'),
+        ("{sensor}/{quantity}", '"greenhouse.humidity" = "a/b"'),
+        ("a/b", '"*" = true'),
+    ],
+)
+def test_a_last_will_among_the_readings(problems, topic, series):
+    text = f'{SENSORS}{MQTT.format(name="d")}topic = "{topic}"\npayload = "{{sensor}} {{quantity}} {{value}}"\n'
+    text += f"series = {{ {series} }}\nwill = "
+    (line,) = problems(text + '{ topic = "a/b" }\n')
+    assert line.startswith("config.toml:10:18: destinations.d.will.topic: warning: greenhouse.")
+    assert line.endswith(" goes there too, and who reads it gets 'online' for a value; use another topic")
+    assert problems(text + '{ topic = "a/c" }\n') == []
+
+
+def test_a_name_of_several_levels(problems):
+    text = '[daemon]\nname = "pi odd/1"\n' + SENSORS + MQTT.format(name="d") + 'series = { "*" = true }\n'
+    said = 'config.toml:2:8: daemon.name: warning: {name} makes 2 levels of a topic, since "/" parts them'
+    assert problems(text) == [said]
+    assert problems(text + 'topic = "a/{sensor}/{quantity}"\n') == []
+    assert problems(text + 'topic = "a/{sensor}/{quantity}"\nwill = {}\n') == [said]
+    assert problems(text.replace("true", '"x/{name}"').replace("*", "greenhouse.humidity")) == [said]
+
+
+def test_keys_that_are_not_used(problems):
+    plain = SENSORS + MQTT.format(name="d") + 'tls = false\nca_file = "/nowhere/ca.pem"\n'
+    (line,) = problems(plain)
+    says = "it is not used: without TLS there is no certificate to check"
+    assert line == f"config.toml:8:11: destinations.d.ca_file: warning: {says}"
+    (line,) = problems(plain.replace("false", "true"))
+    assert line.endswith("destinations.d.ca_file: warning: /nowhere/ca.pem does not exist")
+    (line,) = problems(SENSORS + MQTT.format(name="d") + 'device = "pi"\n')
+    assert line == "config.toml:7:1: destinations.d.device: warning: it is not used: only discovery tells it to others"
+    assert problems(SENSORS + MQTT.format(name="d") + 'device = "pi"\ndiscovery = "homeassistant"\n') == []
+
+
+def test_a_first_wait_beyond_the_longest(problems):
+    (line,) = problems(DATABOOM + 'backoff = { first = "2m", max = "1m" }\n')
+    assert line == "config.toml:5:21: destinations.databoom.backoff.first: first (120 s) is above max (60 s)"
+    assert problems(DATABOOM + 'backoff = { first = "1m", max = "1m" }\n') == []
+    assert problems(DATABOOM + 'backoff = { max = "100ms" }\n') == []
+
+
+def test_a_secret_too_short_to_be_blacked_out(problems):
+    for text, count in (("abc", 1), ("abcd", 0)):
+        lines = problems(DATABOOM.replace('{ credential = "databoom-token" }', f'"{text}"'), mode=0o600)
+        assert len(lines) == count
+        assert (redact(f"token {text} is unknown") == f"token {text} is unknown") is bool(count)
+    (line,) = problems(DATABOOM.replace('{ credential = "databoom-token" }', '"abc"'), mode=0o600)
+    assert line.startswith(
+        "config.toml:3:9: destinations.databoom.token: warning: so short a secret is not blacked out"
+    )
+    assert len(problems(DATABOOM.replace('{ credential = "databoom-token" }', '""'))) == 1

@@ -160,6 +160,29 @@ def test_an_unusual_message_is_isolated_once_and_then_a_yes():
     assert isinstance(databoom.judge(Reply(200, b'{"message":"ANOTHER"}'), many(2))[0], Isolate)
 
 
+@pytest.mark.statement(20)
+def test_a_message_that_varies_is_isolated_no_more_than_a_few_times():
+    databoom = platform()
+    requests = delivered = 0
+
+    def send(count: int) -> None:
+        nonlocal requests, delivered
+        requests += 1
+        reply = Reply(200, json.dumps({"message": f"processed by request {requests}"}).encode())
+        outcomes = databoom.judge(reply, many(count))
+        if isinstance(outcomes[0], Isolate):
+            send(count - count // 2)
+            send(count // 2)
+        else:
+            assert all(isinstance(o, Delivered) and "it took the readings, but said" in o.remark for o in outcomes)
+            delivered += count
+
+    for batch in range(1, 20):
+        send(64)
+        assert delivered == 64 * batch
+    assert requests < 19 + 2 * 8 + 6  # one a batch, and once a way down to eight single ones
+
+
 def test_a_reading_ahead_of_the_servers_clock_waits_and_its_neighbour_goes():
     reply = Reply(400, b'{"message":"date in the future"}', date_ms=1_795_565_340_000)
     outcomes = platform().judge(reply, items(("a", 1_795_565_340_000, 1), ("a", 1_795_565_342_500, 2)))

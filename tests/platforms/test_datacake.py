@@ -151,26 +151,99 @@ def test_an_unknown_field_parks_its_series_only():
     assert "check field TYPO" in outcome.reason
 
 
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ('{"detail":"Unknown field: FOO"}', Parked),
-        ('{"FOO":["Invalid field."]}', Parked),
-        ('{"detail":"no such field FOO"}', Parked),
-        ('{"detail":"Field \'FOO\' not found."}', Parked),
-        ('[{"field":["Object with identifier=FOO does not exist."]}]', Parked),
-        ('{"detail":"x","code":"FIELD_DOES_NOT_EXIST"}', Parked),
-        ('{"detail":"field FOO: value of the unit not found"}', Permanent),
-        ('{"detail":"field FOO: unknown value"}', Permanent),
-        ('{"detail":"invalid field value for FOO"}', Permanent),
-        ('{"detail":"unknown field: FOO_2"}', Permanent),
-        ('{"detail":"unknown field: timestamp"}', Permanent),
-        ('{"FOO":["A valid number is required."]}', Permanent),
-    ],
-)
-def test_only_an_unknown_field_waits_for_a_person(said, expected):
+UNKNOWN_FIELD = """\
+{"detail":"Unknown field: FOO"}
+{"FOO":["Invalid field."]}
+{"detail":"no such field FOO"}
+{"detail":"Field 'FOO' not found."}
+{"detail":"x","code":"FIELD_DOES_NOT_EXIST"}
+{"detail":"Unknown fields: FOO"}
+{"detail":"Unknown field(s): FOO"}
+{"detail":"Invalid fields: FOO"}
+{"detail":"Fields not found: FOO"}
+{"detail":"Field FOO not found on device"}
+{"detail":"Measurement field FOO doesn't exist"}
+{"detail":"Unrecognized field FOO"}
+{"detail":"No field FOO"}
+{"detail":"No field with identifier FOO"}
+{"detail":"field identifier FOO unknown"}
+{"detail":"unknown field_name FOO"}
+{"error":"fieldName FOO does not exist"}
+{"detail":"FOO is not a known field"}
+{"detail":"FOO is not a valid field"}
+{"detail":"FOO is unknown"}
+{"detail":"Field FOO is not defined"}
+{"detail":"ProductField matching query does not exist."}
+{"field":["\\"FOO\\" is not a valid choice."]}
+{"field":["Object with identifier=FOO does not exist."]}
+[{"field":["Object with identifier=FOO does not exist."]}]
+[{"field":["Field FOO does not exist in product."]}]
+[{"field":["This is unknown."]}]
+{"non_field_errors":["Field FOO does not exist"]}
+{"errors":[{"field":"FOO","error":"not found"}]}
+{"errors":[{"field":"FOO","code":"does_not_exist"}]}
+{"errors":[{"name":"FOO","message":"Unknown field"}]}
+Unknown field FOO
+"""
+REFUSED_VALUE = """\
+{"detail":"field FOO: value of the unit not found"}
+{"detail":"field FOO: unknown value"}
+{"detail":"Field FOO: invalid value"}
+{"detail":"invalid field value for FOO"}
+{"detail":"Invalid field: FOO must be a number"}
+{"detail":"invalid field FOO: not a number"}
+{"detail":"Value for field FOO is invalid: unit does not exist"}
+{"detail":"Field FOO: the timestamp does not exist"}
+{"detail":"Field FOO out of range"}
+{"detail":"FOO is invalid"}
+{"detail":"unknown field: FOO_2"}
+{"detail":"unknown field: timestamp"}
+{"FOO":["A valid number is required."]}
+{"FOO":["A valid boolean is required."]}
+{"FOO":["Invalid."]}
+{"errors":[{"field":"FOO","error":"invalid value"}]}
+[{"value":["A valid number is required."]}]
+[{"value":["not found among the values of FOO"]}]
+"""
+
+
+@pytest.mark.statement(59)
+@pytest.mark.parametrize("said", UNKNOWN_FIELD.splitlines())
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_unknown_field_waits_for_a_person_in_whatever_words(status, said):
+    (outcome,) = platform().judge(Reply(status, said.encode()), [item(field="FOO")])
+    assert isinstance(outcome, Parked)
+    assert not outcome.whole
+    assert "check field FOO" in outcome.reason
+
+
+@pytest.mark.parametrize("said", REFUSED_VALUE.splitlines())
+def test_a_refused_value_is_buried(said):
     (outcome,) = platform().judge(Reply(400, said.encode()), [item(field="FOO")])
-    assert type(outcome) is expected
+    assert isinstance(outcome, Permanent)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[" * 30_000,
+        '{"a":' * 10_000 + "1" + "}" * 10_000,
+        "[" + '"Field FOO is ",' * 4000 + "1]",
+        '{"field":"FOO","error":"' + "field -_" * 8000 + '"}',
+        "field " + "-" * 65_000 + " FOO",
+    ],
+    ids=range(5),
+)
+def test_an_answer_made_to_take_for_ever_does_not(said):
+    (outcome,) = platform().judge(Reply(400, said.encode()), [item(field="FOO")])
+    assert isinstance(outcome, Permanent)
+
+
+@pytest.mark.parametrize("status", [302, 405])
+def test_what_another_status_says_of_a_field_concerns_the_destination(status):
+    (outcome,) = platform().judge(Reply(status, b'{"detail":"Unknown field: FOO"}'), [item(field="FOO")])
+    assert isinstance(outcome, Parked)
+    assert outcome.whole
 
 
 def fates(reply: Reply, *items: Item) -> str:

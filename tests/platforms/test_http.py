@@ -130,6 +130,13 @@ def test_headers_go_along_and_are_shown_nowhere(monkeypatch):
         (Reply(202, b"OK", "text/html; charset=UTF-8"), Delivered, Delivered),
         (Reply(200, b"<html><title>Log in</title>", "text/html"), Transient, Transient),
         (Reply(200, b"\n<!DOCTYPE html>"), Transient, Transient),
+        (Reply(200, b"<script>top.location='http://10.0.0.1/'</script>", "text/plain"), Transient, Transient),
+        (Reply(200, b"\xef\xbb\xbf<html></html>", "text/html"), Transient, Transient),
+        (Reply(200, "\ufeff<html></html>".encode("utf-16-le"), "text/html"), Transient, Transient),
+        (Reply(200, "<html></html>".encode("utf-16-le"), "text/html"), Transient, Transient),
+        (Reply(200, b"Log in <a href='/login'>here</a>", "text/html"), Transient, Transient),
+        (Reply(200, b'{"taken": 1}', "text/html"), Delivered, Delivered),
+        (Reply(200, b"<taken>1</taken>", "application/xml"), Delivered, Delivered),
         (Reply(204), Delivered, Delivered),
         (Reply(203), Parked, Parked),
         (Reply(206, b"{}"), Parked, Parked),
@@ -197,10 +204,22 @@ def test_a_reading_ahead_of_the_servers_clock_waits():
         ({"headers": {"": plain("made-up"), "ü": plain("made-up")}}, ["headers", "headers"]),
         ({"headers": {"content-length": plain("made-up")}}, ["headers"]),
         ({"headers": {"Host": plain("made-up")}}, ["headers"]),
+        ({"headers": {"X-Key": plain("made-up"), "x-key": plain("made-up")}}, ["headers"]),
+        ({"headers": {"X-Key": plain("made\r\nup"), "X-Other": plain("made-\u20acp")}}, ["headers", "headers"]),
+        ({"headers": {"X-Key": plain(" made-up"), "X-Other": plain("made\0up")}}, ["headers", "headers"]),
+        ({"headers": {"X-Key": plain("m\xe4de\tup ~")}}, []),
+        ({"headers": {"X-Key": from_env("EDGED_NONESUCH")}}, []),
     ],
 )
 def test_check(options, keys):
     assert [key for key, _ in Http.check(platform(**options).options)] == keys
+
+
+def test_a_headers_value_is_not_quoted():
+    options = platform(headers={"X-Key": plain("made\nup-key")}).options
+    assert Http.check(options) == [
+        ("headers", "X-Key holds a character that HTTP does not allow, a line break perhaps")
+    ]
 
 
 def test_cautions():

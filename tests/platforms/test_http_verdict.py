@@ -1,5 +1,6 @@
 """What an answer means whatever the platform: by its status, its headers, and where that is not enough its text."""
 
+import codecs
 import json
 import re
 import time
@@ -8,11 +9,11 @@ import pytest
 
 from edged.outcome import Again, Delayed, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item
-from edged.platforms._http import verdict
+from edged.platforms._http import url_problem, verdict
 from edged.platforms._wording import blames_identifiers, says_throttled
 from edged.platforms.databoom import Signal
 from edged.reading import Entry, Value
-from edged.transports.http import LONGEST_WAIT_S, Reply
+from edged.transports.http import LONGEST_WAIT_S, MOST_BODY, Reply
 
 TIME_MS = 1_795_565_340_000  # Wed, 25 Nov 2026 00:09:00 GMT
 
@@ -235,11 +236,10 @@ def test_without_the_servers_clock_a_refusal_is_what_it_is(date_ms, expected):
     assert judged(Reply(400, b'{"detail":"no"}', date_ms=date_ms), item(), item("b")) == expected
 
 
-def test_a_wait_ends_within_a_day():
-    """Whoever's clock is wrong by a year, it is asked again."""
-    (outcome,) = outcomes_of(Reply(400, b"{}", date_ms=TIME_MS - 10**10))
-    assert isinstance(outcome, Delayed)
-    assert outcome.wait_s == LONGEST_WAIT_S
+@pytest.mark.parametrize(("behind_ms", "expected"), [(3_599_999, "l"), (3_600_000, "X"), (30 * 86_400_000, "X")])
+def test_a_servers_clock_that_is_behind_delays_no_refusal(behind_ms, expected):
+    """Else it would delay each reading that is refused, whatever for, and all that follow in its series."""
+    assert judged(Reply(400, b"{}", date_ms=TIME_MS - behind_ms)) == expected
 
 
 @pytest.mark.parametrize("status", [401, 403, 413, 429, 500])
@@ -297,6 +297,55 @@ def test_the_servers_wish_to_wait_is_handed_on(status, wait_s, body):
 def test_statuses(reply, one, two):
     assert judged(reply) == one
     assert judged(reply, item(), item("b")) == two
+
+
+PAGES = [
+    b"<script>top.location.href='http://10.0.0.1/login'</script>",
+    b'<meta http-equiv="refresh" content="0;url=http://10.0.0.1/">',
+    b"<!-- portal --><!-- of a hotel -->\n<html><title>Log in</title></html>",
+    b"<head><title>Log in</title></head>",
+    b'<?xml version="1.0"?>\n<!DOCTYPE html><html></html>',
+    codecs.BOM_UTF8 + b"<!DOCTYPE html><html><title>Log in</title></html>",
+    codecs.BOM_UTF8 + b" " * MOST_BODY + b"<html>",
+    "\ufeff<html>Log in</html>".encode("utf-16-le"),
+    "\ufeff\n<html>Log in</html>".encode("utf-16-be"),
+    b" " * 300 + b"<HTML>",
+]
+
+
+@pytest.mark.case(19)
+@pytest.mark.parametrize("status", [200, 400, 403, 422])
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/json"])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_known_whatever_it_calls_itself(page, content_type, status):
+    for refuses_in_json in (True, False):
+        assert judged(Reply(status, page, content_type), refuses_in_json=refuses_in_json) == "t"
+
+
+def test_where_json_is_due_markup_is_none():
+    fault = b"<fault>bad value</fault>"
+    assert judged(Reply(200, fault)) == judged(Reply(400, fault)) == "t"
+    assert judged(Reply(400, fault), refuses_in_json=False) == "X"
+
+
+@pytest.mark.parametrize("body", [b"<html-like>no</html-like>", b"<!-- no end <html>", b"value < 5 <html>", b"<"])
+def test_what_is_no_page(body):
+    assert not Reply(400, body).is_html
+
+
+@pytest.mark.parametrize("body", [b"<!---->" * 9000, b"<!--" * 16_000, b"<?" * 32_000, b"<! " + b" " * 64_000])
+def test_a_page_made_to_take_long_does_not(body):
+    started = time.process_time()
+    assert not Reply(200, body).is_html
+    assert time.process_time() - started < 1
+
+
+def test_a_base_wants_no_query():
+    for url in ("https://example.org", "https://example.org:8443/base/"):
+        assert url_problem(url) == ""
+    for url in ("https://example.org?", "https://example.org/?key=made-up-token", "https://example.org/#made-up-token"):
+        assert "leave out what begins with ? or #" in url_problem(url)
+        assert "made-up-token" not in url_problem(url)
 
 
 def test_what_is_too_large_is_so_for_its_number():

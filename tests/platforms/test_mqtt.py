@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.config import reader
-from edged.outcome import Delivered, Parked, Transient
+from edged.outcome import Delivered, Parked, Permanent, Transient
 from edged.platforms import Item, Wire
 from edged.platforms._topic import level, topic_problem
 from edged.platforms.mqtt import Mqtt, Options, Topic, Will
@@ -109,6 +109,17 @@ def test_a_topic_that_only_the_reading_makes_impossible_parks_its_series():
         assert len(outcome.reason) < 150
 
 
+@pytest.mark.case(26)
+@pytest.mark.parametrize("value", ["", "x" * 70_000])
+def test_a_topic_that_only_the_value_makes_impossible_costs_that_reading(value):
+    chosen = platform(topic="{value}")
+    outcome = chosen.refuses(item(value))
+    assert isinstance(outcome, Permanent)
+    assert "no topic" in outcome.reason
+    assert len(outcome.reason) < 150
+    assert chosen.refuses(item(21.37)) is None
+
+
 # --- payloads
 
 
@@ -168,6 +179,10 @@ def test_every_message_has_the_qos_and_the_retain_of_the_config():
         ({}, []),
         ({"host": "mqtts://mqtt.example.org"}, ["host"]),
         ({"client_id": ""}, ["client_id"]),
+        ({"client_id": "ü" * 32_768}, ["client_id"]),
+        ({"client_id": "x" * 65_535}, []),
+        ({"username": "x" * 65_536}, ["username"]),
+        ({"will": Will(topic="edged/status", offline="x" * 65_536)}, ["will"]),
         ({"topic": "edged/+/{sensor}"}, ["topic"]),
         ({"topic": "edged/#"}, ["topic"]),
         ({"topic": "$SYS/{sensor}"}, ["topic"]),
@@ -205,15 +220,33 @@ def test_what_is_wrong(options, keys):
         ({"tls": False, "username": "me", "host": "127.0.0.1"}, []),
         ({"tls": False, "username": "me", "host": "localhost"}, []),
         ({"tls": True, "username": "me"}, []),
+        ({"payload": "on {time}"}, ["payload"]),
+        ({"payload": "", "topic": "e/{sensor}/{value}"}, []),
+        ({"payload": '{"v": {value}'}, ["payload"]),
+        ({"payload": ' ["{value}"'}, ["payload"]),
+        ({"payload": '{"v": "{value}"}'}, []),
+        ({"payload": "{value} [{unit}]"}, []),
+        ({"will": Will(topic="edged/status")}, []),
+        ({"will": Will(topic="edged/status", online="")}, ["will"]),
+        ({"will": Will(topic="edged/status", offline="")}, ["will"]),
+        ({"will": Will(topic="edged/status", online="", offline="")}, ["will"]),
+        ({"will": Will(topic="edged/status", online="x", offline="x")}, ["will"]),
     ],
 )
 def test_what_is_worth_a_warning(options, keys):
     assert [key for key, _ in Mqtt.caution(platform(**options).options)] == keys
 
 
-def test_a_target_that_is_no_topic_is_worth_a_warning():
-    assert [key for key, _ in Mqtt.caution_target(Topic(topic="a/#"))] == ["topic"]
-    assert Mqtt.caution_target(Topic(topic="a/b")) == ()
+@pytest.mark.parametrize("payload", ['{"v": {value}', "on {time}"])
+def test_what_discovery_refuses_is_not_warned_of_as_well(payload):
+    options = platform(discovery="homeassistant", payload=payload).options
+    assert [key for key, _ in Mqtt.check(options)] == ["payload"]
+    assert Mqtt.caution(options) == []
+
+
+def test_a_target_that_is_no_topic_is_an_error():
+    assert [key for key, _ in Mqtt.check_target(Topic(topic="a/#"))] == ["topic"]
+    assert Mqtt.check_target(Topic(topic="a/b")) == ()
 
 
 @pytest.mark.case(26)
@@ -321,6 +354,7 @@ def test_a_name_that_spoils_the_topic_is_an_error_at_its_place(tmp_path):
     (topic, will) = [str(problem) for problem in problems if problem.severity == "error"]
     assert ":19:9: destinations.ha.topic: 'edged/greenhouse #1/{sensor}/{quantity}' is no topic" in topic
     assert "destinations.ha.will: 'edged/greenhouse #1/status' is no topic" in will
+    assert all(problem.endswith("; {name} in it is daemon.name") for problem in (topic, will))
 
 
 @pytest.mark.pain("G2")

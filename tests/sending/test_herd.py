@@ -69,7 +69,7 @@ class Memory:
     def __init__(self, name: str) -> None:
         self.name = name
         self.wake = threading.Event()
-        self.wake_at = self.came = self.backlog_ends = 0
+        self.wake_at = self.came = self.backlog_ends = self.counted = 0
         self._entries: deque[Entry] = deque()
 
     @property
@@ -85,6 +85,9 @@ class Memory:
 
     def settle(self, entry: Entry, **fate: Any) -> None:
         self._entries.popleft()
+
+    def end_backlog(self) -> None:
+        pass
 
 
 class Board(Platform):

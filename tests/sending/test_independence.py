@@ -199,11 +199,10 @@ def threaded(call: Callable[..., object], *args: Any) -> None:
 @pytest.mark.pain("A16")
 @pytest.mark.pain("A27")
 @pytest.mark.pain("G4")
-@pytest.mark.parametrize("live_first", [False])
-def test_after_a_month_without_network_all_goes_on_by_itself(bench, caplog, live_first):
+def test_after_a_month_without_network_all_goes_on_by_itself(bench, caplog):
     """No restart by cron, no reboot: readings are taken all the time, and go when the network is there."""
     longest = 1800.0
-    it = bench(backoff=Backoff(first=1.0, max=longest), manner={"live_first": live_first, "every": 1.0})
+    it = bench(backoff=Backoff(first=1.0, max=longest), manner={"every": 1.0})
     ends = it.clock.seconds + 30 * DAY_S
     ways = [
         NoAnswer("[Errno -3] Temporary failure in name resolution"),
@@ -231,7 +230,7 @@ def test_after_a_month_without_network_all_goes_on_by_itself(bench, caplog, live
     assert sorted(value for value, _ in it.fates("a.x")) == list(range(number))
     assert {fate for _, fate in it.settled} == {"delivered"}
     assert it.queued == 0
-    assert live_first or in_order(entry for entry, _ in it.settled)
+    assert in_order(entry for entry, _ in it.settled)
 
 
 def step_until(it: Any, until: float) -> None:
@@ -274,22 +273,3 @@ def test_a_clock_that_is_set_delays_no_round(bench, monkeypatch, step_s, live_fi
         step_until(it, it.clock.seconds + every + 1.1)  # a second ends before it is sent
         assert it.fates("a.x")[-1] == (number, "delivered")
     assert [value for _, _, value in it.platform.sent] == list(range(6))
-
-
-@pytest.mark.guarantee(7)
-@pytest.mark.parametrize("live_first", [False, True])
-def test_of_a_days_points_what_is_new_has_its_share(bench, live_first):
-    """Where the backlog takes more than a day's points, live-first still shows what is new."""
-    it = bench(readings=20, points_a_day=200, manner={"live_first": live_first})
-    it.put("a.x", *range(1000), time_ms=NOW_MS - 100_000_000)
-    step_until(it, it.clock.seconds + DAY_S)  # the first day's are spent
-    fresh = 0
-    for number in range(4):
-        it.put("a.x", 5000 + number, time_ms=it.clock.now_ms())
-        step_until(it, it.clock.seconds + DAY_S)
-        fresh += (5000 + number, "delivered") in it.fates("a.x")
-    assert fresh >= 3 if live_first else fresh == 0
-    day_of = [(NOW_MS / 1000 + request.at - 1000.0) // DAY_S for request in it.platform.requests]
-    for day in set(day_of):
-        of_it = zip(day_of, it.platform.requests, strict=True)
-        assert sum(len(request.readings) for its, request in of_it if its == day) <= 200

@@ -129,6 +129,17 @@ def test_what_is_said_once_is_said_again_until_it_is_confirmed():
     assert len(fake.published) == 2
 
 
+def test_what_is_said_once_is_no_progress_where_nothing_of_the_rest_is_confirmed():
+    """Else a message that its broker will not have hides behind what each new connection begins with."""
+    with FakeBroker(conduct=Conduct(acks=1)) as fake:
+        transport = MqttTransport(fake.where(), timeout_s=0.3)
+        with pytest.raises(NoAnswer, match=r"not confirmed within 0\.3 s") as raised:
+            transport.exchange([Message("config", b"c", once=True), *messages(2)])
+        assert (raised.value.sent, raised.value.timed_out) == (True, True)
+        transport.close()
+    assert len(fake.published) == 3
+
+
 @pytest.mark.statement(54)
 def test_what_is_not_confirmed_is_not_called_confirmed():
     with FakeBroker(conduct=lambda number: Conduct(acks=3 if number == 0 else 0)) as fake:
@@ -595,6 +606,15 @@ def test_a_session_that_lasts_clears_the_suspicion():
         replies = [exchange(transport, messages(1)) for _ in range(3)]
         assert [type(reply) for reply in replies] == [NoAnswer, NoAnswer, Confirmed]
         transport.close()
+
+
+@pytest.mark.statement(50)
+def test_the_silent_watch_leaves_time_for_the_messages():
+    with FakeBroker(conduct=lambda number: Conduct(at_publish=CLOSE if number < 2 else "")) as fake:
+        transport = MqttTransport(fake.where(), timeout_s=1.0)
+        replies = [exchange(transport, messages(1)) for _ in range(3)]
+        transport.close()
+    assert [type(reply) for reply in replies] == [NoAnswer, NoAnswer, Confirmed]
 
 
 @pytest.mark.case(23)
