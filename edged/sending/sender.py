@@ -35,6 +35,7 @@ _ABANDON_S = 1.0
 _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its own log says why
 _CLOCK_S = 10.0  # between two tries while a certificate is not valid yet by a clock that is not known to be right
 _SPREAD_S = 1.0  # over which boards that start together send their first requests, by their phases
+_BLAMES_NOBODY = 3
 _BRISK = 3  # what is held for a failure without an answer waits no longer than after so many
 
 
@@ -75,6 +76,7 @@ class Sender:
         self._resume = started + manner.phase * min(manner.every, _SPREAD_S)  # before it nothing is sent
         self._idle = False  # waiting for readings, not for a time
         self._failures = 0  # transient ones in a row
+        self._blamed_nobody = 0  # requests in a row of which all readings are to be sent again
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"send {queue.name}", daemon=True)
 
@@ -228,6 +230,12 @@ class Sender:
                     whole = outcome
         for reason, series in parked.items():
             self.status.parks_series(list(dict.fromkeys(series)), reason)
+        if answered and len(unsent) == len(part) and not transient:
+            self._blamed_nobody += 1
+            if self._blamed_nobody >= _BLAMES_NOBODY:
+                transient = Transient("it refuses a request again and again, and none of its readings")
+        else:
+            self._blamed_nobody = 0
         rest = [part if len(unsent) == len(part) else Part(unsent, part.suspect)] if unsent else []
         if rest and transient and transient.suspect:
             rest = self._failed(rest[0], transient, now)
