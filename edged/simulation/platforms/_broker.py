@@ -8,17 +8,17 @@ from threading import Event, RLock
 from typing import Any, ClassVar, Self
 
 from edged.simulation.platforms import _mqtt_connection
-from edged.simulation.platforms._conduct import Pauses
 from edged.simulation.platforms._listener import Listener
 from edged.simulation.platforms._mqtt_packets import LEVEL, Connect, Subscribe
 from edged.simulation.platforms._mqtt_records import Connection, ConnectionFault, Message, MqttModes
 from edged.simulation.platforms._mqtt_session import Conversation, Session
+from edged.simulation.platforms._pauses import Pauses
 from edged.simulation.platforms._stand_in import StandIn
 
 _KEPT = 10_000
 
 # Codes of a CONNACK (MQTT 3.1.1, §3.2.2.3).
-_LEVEL_REFUSED, _ID_REFUSED = 1, 2
+_LEVEL_REFUSED, _ID_REFUSED, _NOT_NOW = 1, 2, 3
 _LOGIN_REFUSED = (4, 5)
 
 
@@ -26,6 +26,7 @@ class MqttStandIn(StandIn):
     """A stand-in over MQTT; a platform adds `taken`, `take_identifiers`, `example`, and stricter rules."""
 
     topic_statement: ClassVar[int] = 0  # the one on topics
+    secret_in_payload: ClassVar[bool] = False  # whether messages carry secrets
     modes: MqttModes
 
     def __init__(self, port: int, modes: MqttModes, tls: bool) -> None:
@@ -94,9 +95,13 @@ class MqttStandIn(StandIn):
 
     def connecting(self, connect: Connect) -> int:
         """The code of the CONNACK: 0, or why the client is not let in."""
-        if hasty := self._pauses[connect.client_id].hasty(self.modes.monotonic()):
+        if fault := self._pauses[connect.client_id].attempt(self.modes.monotonic()):
             refused = self._last_code(connect.client_id) in (_ID_REFUSED, *_LOGIN_REFUSED)
-            self.violation(49 if refused else 6, f"{hasty} connections in a row without a pause")
+            self.violation(49 if refused else 6, f"connections: {fault}")
+        if self.leaks(connect.client_id.encode()):
+            self.violation(2, "a secret in the client id")
+        if (will := connect.will) is not None:
+            self._check_secrets(will.topic, will.payload)
         if connect.level != LEVEL:
             self.violation(0, f"protocol level {connect.level}, not {LEVEL} (MQTT 3.1.1)")
             return self._refuse(_LEVEL_REFUSED, f"protocol level {connect.level}")
@@ -122,6 +127,8 @@ class MqttStandIn(StandIn):
 
     def take(self, message: Message) -> None:
         """A message that has arrived for good."""
+        if not message.will:  # which was looked at when it came
+            self._check_secrets(message.topic, message.payload)
         self.messages.append(message)
         del self.messages[:-_KEPT]
         self.taken(message)
@@ -129,6 +136,10 @@ class MqttStandIn(StandIn):
     def subscribing(self, subscribe: Subscribe) -> None:
         """A client wants to hear something, which is always refused."""
         self.refused(f"SUBSCRIBE {', '.join(subscribe.filters)}: there is nothing to be heard here")
+
+    def has_met(self, client_id: str) -> bool:
+        """Whether the client has come before the connection that it has now."""
+        return sum(each.connect is not None and each.connect.client_id == client_id for each in self.connections) > 1
 
     def ending(self, connection: Connection) -> None:
         """A connection has come to its end."""
@@ -138,7 +149,9 @@ class MqttStandIn(StandIn):
         if connection.confirmed:
             pauses.settled()
         elif connection.ended != "DISCONNECT":
-            pauses.failed(self.modes.monotonic())
+            pauses.failed(self.modes.monotonic(), bidden=connection.code not in (None, 0, _NOT_NOW))
+        else:
+            pauses.left()
 
     # Connections
 
@@ -159,6 +172,12 @@ class MqttStandIn(StandIn):
                 self.violation(47, "a connection without TLS")
         except OSError as error:
             record.ended = f"no TLS handshake: {error.strerror or error}"
+
+    def _check_secrets(self, topic: str, payload: bytes) -> None:
+        if self.leaks(topic.encode()):
+            self.violation(2, "a secret in a topic")
+        if not self.secret_in_payload and self.leaks(payload):
+            self.violation(2, "a secret in a message")
 
     def _refuse(self, code: int, reason: str) -> int:
         self.refused(f"CONNACK {code}: {reason}")

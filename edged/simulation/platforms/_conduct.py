@@ -10,12 +10,12 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
+from edged.simulation.platforms._pauses import Pauses
 from edged.simulation.platforms._records import Reply, Request
 
 Readings = Mapping[tuple[str, Any], Any]  # (target, stamp) -> value, all as sent
 
 _LONGEST_WAIT_S = 24 * 3600.0  # a longer Retry-After need not be obeyed
-_HASTY_RETRIES = 4
 
 
 class Fate(Enum):
@@ -35,44 +35,17 @@ class Flight(NamedTuple):
     is_gone: Callable[[], bool]  # whether the client has given up on it
 
 
-class Pauses:
-    """Finds retries that make no pause: only what no jitter explains, several in a row, each at once."""
-
-    def __init__(self, hasty_s: float) -> None:
-        self._hasty_s = hasty_s
-        self._failed_at: float | None = None
-        self._hasty = 0
-
-    def failed(self, now: float) -> None:
-        """An attempt has failed (s, monotonic)."""
-        self._failed_at = now
-
-    def settled(self) -> None:
-        """What went wrong is over."""
-        self._failed_at, self._hasty = None, 0
-
-    def hasty(self, now: float) -> int:
-        """To be asked at each attempt: how many there were in a row without a pause, where that is too many; else 0."""
-        if self._failed_at is None:
-            return 0
-        self._hasty = self._hasty + 1 if now - self._failed_at < self._hasty_s else 0
-        if self._hasty < _HASTY_RETRIES:
-            return 0
-        found, self._hasty = self._hasty, 0
-        return found
-
-
 class Conduct:
     """The memory over requests; `violation` takes a statement's number and a text."""
 
-    def __init__(self, violation: Callable[[int, str], None], hasty_s: float, shared_target: int | None) -> None:
+    def __init__(self, violation: Callable[[int, str], None], pauses: Pauses, shared_target: int | None) -> None:
         self._violation = violation
         self._shared_target = shared_target  # the statement that forbids overlapping requests for one target
         self._flights: list[Flight] = []
         self._owed: dict[tuple[str, Any], str] = {}
         self._refused: dict[tuple[str, Any], str] = {}
         self._wait_until = float("-inf")
-        self._pauses = Pauses(hasty_s)
+        self._pauses = pauses
 
     def arrived(self, flight: Flight, readings: Readings) -> None:
         """Holds a new request against what went before."""
@@ -80,8 +53,8 @@ class Conduct:
         self._check_overlap(flight)
         if now < self._wait_until:
             self._violation(5, f"sent {self._wait_until - now:.3f} s before Retry-After was over")
-        if hasty := self._pauses.hasty(now):
-            self._violation(6, f"{hasty} retries in a row without a pause")
+        if fault := self._pauses.attempt(now):
+            self._violation(6, f"retries: {fault}")
         for (target, stamp), value in readings.items():
             text = json.dumps(value)
             owed = self._owed.get((target, stamp), text)
@@ -96,7 +69,7 @@ class Conduct:
         texts = {key: json.dumps(value) for key, value in readings.items()}
         if fate is Fate.TRANSIENT:
             self._owed |= texts
-            self._pauses.failed(now)
+            self._pauses.failed(now, bidden=_bids(reply))
             self._wait_until = now + min(wait_s(reply.headers), _LONGEST_WAIT_S)
             return
         self._pauses.settled()
@@ -110,7 +83,7 @@ class Conduct:
         """Forgets refusals and waits, which a restarted client cannot know and a person may overrule."""
         self._refused.clear()
         self._wait_until = float("-inf")
-        self._pauses.settled()
+        self._pauses.forget()
 
     def _check_overlap(self, new: Flight) -> None:
         self._flights = [flight for flight in self._flights if not flight.is_gone()]
@@ -121,6 +94,11 @@ class Conduct:
                 shared = ", ".join(sorted(flight.targets & new.targets))
                 self._violation(self._shared_target, f"overlapping requests for {shared}")
         self._flights.append(new)
+
+
+def _bids(reply: Reply) -> bool:
+    """Whether a client may let the answer to a failure decide how long it pauses, instead of chance."""
+    return "retry-after" in map(str.lower, reply.headers) or 0 < reply.status < 500
 
 
 def wait_s(headers: Mapping[str, str]) -> float:

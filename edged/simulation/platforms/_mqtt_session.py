@@ -64,6 +64,9 @@ class Broker(Protocol):
     def violation(self, statement: int, text: str) -> None:
         """Records a breach; 0: of the protocol."""
 
+    def has_met(self, client_id: str) -> bool:
+        """Whether the client has come before the connection that it has now."""
+
     def ending(self, connection: Connection) -> None:
         """A connection has come to its end."""
 
@@ -81,6 +84,7 @@ class Conversation:
         self._heard = connection.began
         self._session: Session | None = None
         self._unacknowledged: dict[int, Publish] = {}
+        self._numbers: set[int] = set()  # of its messages
 
     def feed(self, data: bytes) -> Iterator[Answer]:
         """Takes bytes as they come, and gives the answers one by one."""
@@ -247,12 +251,21 @@ class Conversation:
         """54: an identifier that is not free yet belongs to the same message, sent again (§2.3.1, §3.3.1.1)."""
         assert self._session is not None
         before = self._unacknowledged.get(packet.number) or self._session.pending.get(packet.number)
+        is_new = packet.number not in self._numbers
+        self._numbers.add(packet.number)
         if before is None:
+            if packet.dup and is_new and self._is_first():
+                self._broker.violation(54, f"packet identifier {packet.number} is new, and DUP is set")
             return
         if not packet.dup:
             self._broker.violation(54, f"packet identifier {packet.number} is taken, and DUP is not set")
         if (before.topic, before.payload, before.qos) != (packet.topic, packet.payload, packet.qos):
             self._broker.violation(54, f"packet identifier {packet.number} came again with another message")
+
+    def _is_first(self) -> bool:
+        """Whether nothing can have been sent before: over a connection that broke it may never have arrived."""
+        connect = self._connection.connect
+        return connect is not None and connect.clean and not self._broker.has_met(connect.client_id)
 
     def _release(self, number: int) -> bytes:
         """Takes a message of QoS 2; a PUBREL that comes again is answered again (§4.3.3)."""

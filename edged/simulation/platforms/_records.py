@@ -49,6 +49,10 @@ class Request:
         """The query; a key without a value has the empty string."""
         return dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
 
+    def values(self, key: str) -> list[str]:
+        """What the query says for a key, as often as it does."""
+        return [value for name, value in parse_qsl(urlsplit(self.path).query, keep_blank_values=True) if name == key]
+
     @property
     def is_json(self) -> bool:
         """Whether the body is declared to be JSON (parameters are allowed)."""

@@ -11,11 +11,12 @@ from edged.simulation.platforms import _strict_json
 from edged.simulation.platforms._conduct import Conduct, Fate, Flight
 from edged.simulation.platforms._http_connection import HttpConnection, Outgoing
 from edged.simulation.platforms._listener import Listener
+from edged.simulation.platforms._pauses import Pauses
 from edged.simulation.platforms._records import Fault, Refusal, Reply, Request
 from edged.simulation.platforms._stand_in import Modes, StandIn
 
 _KEPT_REQUESTS = 10_000
-_SHORTEST_SECRET = 8  # anything shorter turns up in a body by chance
+_SINGLE = ("Host", "Authorization", "Content-Type", "Content-Length", "User-Agent")  # no header may come twice
 _LONGEST_REASON = 200  # characters
 _PARKED = {401, 403, 404, 405, 406, 415}
 _TRANSIENT = {408, 425, 429}
@@ -27,6 +28,7 @@ class HttpStandIn(StandIn):
     path: ClassVar[str] = ""  # what the config's `url` has behind host and port
     secret_in: ClassVar[Literal["header", "body"]] = "header"
     shared_target: ClassVar[int | None] = None  # the statement against overlapping requests for one target
+    pace_s: ClassVar[float] = 0.0  # what a client pauses in any case, if its config says nothing else
     modes: Modes
 
     def __init__(self, port: int, modes: Modes) -> None:
@@ -35,7 +37,8 @@ class HttpStandIn(StandIn):
         self.requests: list[Request] = []  # the last 10,000
         self._stopping = Event()
         self._faults: deque[Fault] = deque()
-        self._conduct = Conduct(self.violation, modes.hasty_s, self.shared_target)
+        self._pauses = Pauses(modes.hasty_s, self.pace_s)
+        self._conduct = Conduct(self.violation, self._pauses, self.shared_target)
         self._listener: Listener | None = self._listen(port)
         self.port = self._listener.port
 
@@ -84,11 +87,20 @@ class HttpStandIn(StandIn):
     def finished(self, request: Request, at: float) -> None:
         """Called when the answer leaves (s, monotonic)."""
 
+    def secret_headers(self) -> set[str]:
+        """The headers that a secret may stand in, in lower case."""
+        return {"authorization"} if self.secret_in == "header" else set()
+
     def is_refusal(self, reply: Reply) -> bool:
         """Whether a 4xx, if it is no matter of credentials, path or load, is about the readings themselves."""
         return True
 
     # For a platform's use
+
+    def paced(self, pause_s: float | None) -> None:
+        """Takes what a config says of a client's pauses; None: nothing."""
+        if pause_s is not None:
+            self._pauses.pace_s = pause_s
 
     def document(self, request: Request) -> Any:
         """The JSON body.  Raises ValueError, and records the breach, where it is not strict."""
@@ -109,6 +121,7 @@ class HttpStandIn(StandIn):
             self.requests.append(request)
             del self.requests[:-_KEPT_REQUESTS]
             readings = dict(self.readings(request))
+            self._check_headers(request)
             self._check_secrets(request)
             self._conduct.arrived(Flight(request, frozenset(target for target, _ in readings), is_gone), readings)
             fault = self._fault(request)
@@ -156,14 +169,17 @@ class HttpStandIn(StandIn):
             return Fate.PARKED
         return Fate.REFUSED
 
+    def _check_headers(self, request: Request) -> None:
+        for name in _SINGLE:
+            if (count := len(request.headers.get_all(name, []))) > 1:
+                self.violation(0, f"{count} headers {name}")
+
     def _check_secrets(self, request: Request) -> None:
-        elsewhere = request.body if self.secret_in == "header" else " ".join(request.headers.values()).encode()
-        for secret in self.secrets:
-            if len(secret) < _SHORTEST_SECRET:
-                continue
-            if secret in request.path or secret in request.route or secret in request.query.values():
-                self.violation(2, "a secret in the URL")
-            if secret.encode() in elsewhere:
-                self.violation(2, f"a secret outside the {self.secret_in}")
+        if any(self.leaks(text.encode()) for text in (request.path, request.route, *request.query.values())):
+            self.violation(2, "a secret in the URL")
+        allowed = self.secret_headers()
+        headers = [f"{name}: {value}" for name, value in request.headers.items() if name.lower() not in allowed]
+        if self.leaks("\n".join(headers).encode()) or (self.secret_in == "header" and self.leaks(request.body)):
+            self.violation(2, f"a secret outside the {self.secret_in}" + (f" {', '.join(allowed)}" if allowed else ""))
         if request.query.keys() & {"token", "apikey", "api_key", "access_token"}:
             self.violation(2, "a query parameter for a secret")

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 
 from edged.simulation.platforms._records import Accepted, Violation
 
+_SHORTEST_SECRET = 8  # characters; anything shorter turns up anywhere by chance
+
 
 @dataclass
 class Modes:
@@ -16,7 +18,7 @@ class Modes:
 
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000  # the server's clock, UTC
     monotonic: Callable[[], float] = time.monotonic  # s, for rates and waits
-    hasty_s: float = 0.020  # a retry sooner than this made no pause (statement 6); 0 never complains
+    hasty_s: float = 0.020  # a retry sooner than this made no pause (statement 6); 0 never complains of pauses
     poison: bytes = b""  # whatever holds this is answered by a cut connection
 
 
@@ -102,6 +104,10 @@ class StandIn:
     def refused(self, text: str) -> None:
         """Records a refusal."""
         self.refusals.append(text)
+
+    def leaks(self, data: bytes) -> bool:
+        """Whether there is a secret in it."""
+        return any(len(secret) >= _SHORTEST_SECRET and secret.encode() in data for secret in self.secrets)
 
     def store(self, key: str, reading: Accepted) -> Accepted | None:
         """Stores a reading, over an earlier one of the same key and time; that one is returned."""

@@ -5,6 +5,7 @@ The numbers are the statements of the wire contract: 22 to 46, and 1 to 8 by the
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -26,6 +27,7 @@ _NOT_THE_READING = (
     b'objectId": ',
     b'token": ',
 )
+_TYPES = {"float": 32, "int": 33, "bool": 34, "string": 35}  # their statements
 _TRUE, _FALSE = {"true", "on", "yes", "1"}, {"false", "off", "no", "0"}
 
 
@@ -96,7 +98,7 @@ class BBData(HttpStandIn):
 
     def answer(self, request: Request) -> Reply:
         is_array = self._check_head(request)
-        simulate = self._simulate(request)
+        simulate, is_awaited = self._flag(request, "simulate", 42), self._flag(request, "ack", 43)
         try:
             document = self.document(request)
         except ValueError as error:  # 25; the breach is recorded under 1
@@ -111,7 +113,7 @@ class BBData(HttpStandIn):
             if self._legacy and not self.modes.legacy_atomic and not simulate:
                 self._store_all(checked)
             raise
-        if self._legacy and self.modes.kafka_down and request.query.get("ack", "").lower() in _TRUE:  # 43
+        if self._legacy and self.modes.kafka_down and is_awaited:  # 43
             raise refusal(500, "Internal Server Error", "the measures could not be put into the pipeline")
         if not simulate:
             self._store_all(checked)
@@ -136,14 +138,16 @@ class BBData(HttpStandIn):
             raise refusal(406, "HttpMediaTypeNotAcceptableException", "only application/json can be had")
         return arrays[request.route]
 
-    def _simulate(self, request: Request) -> bool:
-        text = request.query.get("simulate", "false").lower()
-        if text in _TRUE | _FALSE:
-            return text in _TRUE
-        self.violation(42, f"simulate={text}")
-        if text == "":  # bare: an old client means yes, and v2 takes the default, no
+    def _flag(self, request: Request, name: str, statement: int) -> bool:
+        """What the query says for it; the first counts where it says it twice."""
+        texts = [text.lower() for text in request.values(name)] or ["false"]
+        if len(texts) > 1 or texts[0] not in _TRUE | _FALSE:
+            self.violation(statement, f"{name}={f'&{name}='.join(texts)}")
+        if texts[0] in _TRUE | _FALSE:
+            return texts[0] in _TRUE
+        if texts[0] == "":  # bare: an old client means yes, and v2 takes the default, no
             return self._legacy
-        raise refusal(400, "MethodArgumentTypeMismatchException", f"simulate: {text!r} is no boolean")
+        raise refusal(400, "MethodArgumentTypeMismatchException", f"{name}: {texts[0]!r} is no boolean")
 
     def _check(self, item: Measure, now: int, before: list[Checked]) -> Checked:
         """38: in the server's order, and the first failure answers for the whole request."""
@@ -175,13 +179,14 @@ class BBData(HttpStandIn):
         """The echo and the value (32 to 35)."""
         read = _bbdata_units.read(known.type, item.text)
         if read is None:
-            if self._legacy:
+            if self._legacy:  # it is never told, so it has to be known
+                self.violation(_TYPES[known.type], f"{who}: {item.text[:40]!r} is no {known.type}, and is lost unseen")
                 return item.text, None
             text = f"{who}: the value '{item.text}' does not match the unit ({known.type})"
             raise refusal(400, "WrongParamsException", text)
         echo, value = read
-        if item.text.strip().lstrip("+-") in ("NaN", "Infinity") and known.type == "float":
-            self.violation(32, f"{who}: {item.text} is no measure")
+        if isinstance(value, float) and not math.isfinite(value):
+            self.violation(32, f"{who}: {item.text[:40]} is no measure")
         return (item.text if self._legacy else echo), value
 
     def _store_all(self, checked: list[Checked]) -> None:

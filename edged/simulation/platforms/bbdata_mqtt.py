@@ -6,6 +6,7 @@ known, what its unit takes) no client can be blamed for: it is in the error queu
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class BBDataMqtt(MqttStandIn):
 
     platform = "bbdata-mqtt"
     topic_statement = 51
+    secret_in_payload = True
     made_up: ClassVar[dict[int, Known]] = _bbdata_objects.MADE_UP
     made_up_user: ClassVar[tuple[str, str]] = ("bbdata", "bbdata")  # the real ones
     modes: MqttModes
@@ -58,16 +60,19 @@ class BBDataMqtt(MqttStandIn):
         self.disabled: set[int] = set()
         self.qos: set[int] = set()  # what configs say; empty: any
         self.errors: list[Faulty] = []  # the error queue
+        self.secrets = _secrets(self.users, self.objects)
         self._payloads: dict[tuple[str, int], bytes] = {}  # by object and time, as they came first
 
     def forget_identifiers(self) -> None:
         self.users.clear()
         self.objects.clear()
+        self.secrets.clear()
 
     def take_identifiers(self, options: Mapping[str, Any], targets: Iterable[Mapping[str, Any]]) -> None:
         self.users[options["username"]] = options["password"]
         self.qos.add(options["qos"])
         self.objects |= _bbdata_objects.of(targets)
+        self.secrets = _secrets(self.users, self.objects)
 
     def example(self) -> str:
         username, password = self.made_up_user
@@ -111,11 +116,15 @@ class BBDataMqtt(MqttStandIn):
         read = _bbdata_units.read(known.type, measure.text)
         if read is None:
             raise _Unusable(None, f"{who}: the value {measure.text!r} does not match the unit ({known.type})")
-        if known.type == "float" and measure.text.strip().lstrip("+-") in ("NaN", "Infinity"):
-            raise _Unusable(53, f"{who}: {measure.text} is no measure (32)")
+        if isinstance(read[1], float) and not math.isfinite(read[1]):
+            raise _Unusable(53, f"{who}: {measure.text[:40]} is no measure (32)")
         if self._payloads.setdefault((number, at), payload) != payload:
             self.violation(3, f"{who} at {iso(at)}: came back as another message")
         self.store(number, Accepted(number, at, read[1]))
+
+
+def _secrets(users: Mapping[str, str], objects: Mapping[int, Known]) -> set[str]:
+    return {*users.values(), *(known.token for known in objects.values())}
 
 
 def _measure(payload: bytes) -> Measure:

@@ -50,6 +50,7 @@ class Databoom(HttpStandIn):
 
     platform = "databoom"
     path = "/v1/signals/push"
+    pace_s = 1.0
     made_up_token: ClassVar[str] = "made-up-databoom-token"
     made_up_device: ClassVar[str] = "0abc12def3"
 
@@ -72,6 +73,7 @@ class Databoom(HttpStandIn):
         self.secrets.add(options["token"])
         self.known_devices.add(options["device"])
         self.configured.update(target["name"] for target in targets)
+        self.paced(options.get("min_request_interval"))
 
     def example(self) -> str:
         return f"""\

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from edged.reading import Value
 from edged.simulation.platforms import _strict_json
@@ -55,6 +56,7 @@ class Datacake(HttpStandIn):
     """Takes batches of dated field values."""
 
     platform = "datacake"
+    pace_s = 1.0
     made_up_token: ClassVar[str] = "made-up-datacake-key"
     made_up_device: ClassVar[str] = "be525e29-4398-4fc1-a928-dead7fdfe218"
     made_up_fields: ClassVar[dict[str, str]] = {
@@ -82,6 +84,7 @@ class Datacake(HttpStandIn):
 
     def take_identifiers(self, options: Mapping[str, Any], targets: Iterable[Mapping[str, Any]]) -> None:
         self.secrets.add(options["token"])
+        self.paced(options.get("min_write_interval"))
         if options.get("device"):
             self.devices.setdefault(options["device"], {})
         for target in targets:
@@ -154,8 +157,8 @@ class Datacake(HttpStandIn):
         if request.method != "POST":
             self.violation(56, f"method {request.method}")
             raise _refusal(405, f'Method "{request.method}" not allowed.')
-        if request.query != {"batch": "true"}:
-            self.violation(56, f"query {request.query}, not batch=true")
+        if request.query != {"batch": "true"} or request.values("batch") != ["true"]:
+            self.violation(56, f"query {urlsplit(request.path).query!r}, not batch=true")
             raise _refusal(400, "batch=true is missing")
         scheme, _, key = (request.headers.get("Authorization") or "").partition(" ")
         if scheme != "Token" or not key:

@@ -38,7 +38,7 @@ class Http(HttpStandIn):
         super().__init__(port, HttpModes(**modes))
         self.clients: list[dict[str, str]] = [dict(self.made_up)]  # the headers of each
         self.templates = False  # whether a client sends texts of its own making, in which anything may stand
-        self.secrets = set(self.made_up.values())
+        self.secrets = set(_tokens(self.made_up))
 
     def forget_identifiers(self) -> None:
         self.clients.clear()
@@ -48,7 +48,7 @@ class Http(HttpStandIn):
         headers = dict(options.get("headers") or {})
         self.clients.append(headers)
         self.templates |= options.get("format") == "template"
-        self.secrets.update(value for name, value in headers.items() if name.lower() == "authorization")
+        self.secrets.update(_tokens(headers))
 
     def example(self) -> str:
         return f"""\
@@ -59,6 +59,9 @@ headers = {{ Authorization = "{self.made_up["Authorization"]}" }}
 [destinations.http.series]
 "*" = true
 """
+
+    def secret_headers(self) -> set[str]:
+        return {name.lower() for headers in self.clients for name in headers}
 
     def readings(self, request: Request) -> Iterator[tuple[tuple[str, Any], Any]]:
         for point in _points(request.body, _kind(request)) or ():
@@ -98,6 +101,13 @@ headers = {{ Authorization = "{self.made_up["Authorization"]}" }}
             raise _refusal(415, f"{_LINES} or {_LIST} is due")
         self.violation(1 if points is None else 0, "the body is not of objects with series, time and value")
         raise _refusal(400, "objects with series, time and value are due")
+
+
+def _tokens(headers: Mapping[str, str]) -> Iterator[str]:
+    """What is secret in headers: of an Authorization all that follows the scheme."""
+    for name, value in headers.items():
+        if name.lower() == "authorization":
+            yield value.strip().split(" ", 1)[-1]
 
 
 def _kind(request: Request) -> str:

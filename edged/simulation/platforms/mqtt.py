@@ -43,10 +43,12 @@ class Mqtt(MqttStandIn):
 
     def forget_identifiers(self) -> None:
         self.users.clear()
+        self.secrets.clear()
 
     def take_identifiers(self, options: Mapping[str, Any], targets: Iterable[Mapping[str, Any]]) -> None:
         if options.get("username"):
             self.users[options["username"]] = options.get("password") or ""
+            self.secrets = set(self.users.values())
 
     def example(self) -> str:
         return f"""\

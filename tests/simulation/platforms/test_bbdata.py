@@ -257,7 +257,6 @@ def test_a_disabled_object(bbdata):
         ("10", "10.0", 10.0),
         (10, "10.0", 10.0),
         ("123456789", "1.23456792E8", 123456792.0),
-        (1e40, "Infinity", float("inf")),
     ],
 )
 def test_float_units(bbdata, value, echo, stored):
@@ -268,10 +267,13 @@ def test_float_units(bbdata, value, echo, stored):
 
 
 @pytest.mark.statement(32)
-@pytest.mark.parametrize("value", ["NaN", "-Infinity"])
-def test_no_number_as_text(bbdata, value):
+@pytest.mark.parametrize(
+    ("value", "echo"),
+    [("NaN", "NaN"), ("-Infinity", "-Infinity"), (1e40, "Infinity"), ("-1e40", "-Infinity"), (10**60, "Infinity")],
+)
+def test_no_measure_of_a_float_unit(bbdata, value, echo):
     client = bbdata()
-    assert client.send([measure(value=value)]).status == 200
+    assert client.send([measure(value=value)]).json[0]["value"] == echo
     assert client.violations == [32]
 
 
@@ -321,12 +323,16 @@ def test_a_value_that_does_not_match_the_unit(bbdata, number, value):
     assert client.accepted == []
 
 
+@pytest.mark.statement(32)
 @pytest.mark.statement(33)
-def test_a_mismatch_of_old_is_lost_unseen(bbdata):
+@pytest.mark.statement(34)
+@pytest.mark.parametrize(("number", "value", "statement"), [(FLOAT, "warm", 32), (INT, "5.0", 33), (BOOL, "2", 34)])
+def test_a_mismatch_of_old_is_lost_unseen(bbdata, number, value, statement):
     client = bbdata("/input/measures", generation="legacy")
-    assert client.send(measure(INT, "5.0")).status == 200
+    assert client.send(measure(number, value)).status == 200
     assert client.accepted == []
-    assert [reading.target for reading in client.stand_in.dropped] == ["4712"]
+    assert [reading.target for reading in client.stand_in.dropped] == [str(number)]
+    assert client.violations == [statement]
 
 
 @pytest.mark.statement(36)
@@ -457,12 +463,29 @@ def test_a_bare_simulate_stores_on_v2(bbdata):
     assert client.violations == [42]
 
 
-@pytest.mark.statement(42)
-def test_simulate_is_a_boolean(bbdata):
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        pytest.param("simulate", 42, marks=pytest.mark.statement(42)),
+        pytest.param("ack", 43, marks=pytest.mark.statement(43)),
+    ],
+)
+def test_flags_are_booleans_and_come_once(bbdata, name, statement):
     client = bbdata()
-    answer = client.send([measure()], path="/objects/values?simulate=maybe")
-    refused(answer, 400, "MethodArgumentTypeMismatchException")
-    assert client.violations == [42]
+    answer = client.send([measure()], path=f"/objects/values?{name}=maybe")
+    refused(answer, 400, "MethodArgumentTypeMismatchException", name)
+    assert client.violations == [statement]
+    assert client.send([measure()], path=f"/objects/values?{name}=false&{name}=true").status == 200
+    assert client.violations == [statement] * 2
+    assert len(client.accepted) == 1, "the first counts"
+
+
+@pytest.mark.statement(43)
+def test_a_bare_ack(bbdata):
+    for generation, status in (("v2", 200), ("legacy", 500)):
+        client = bbdata("/input/measures?ack", generation=generation, kafka_down=True)
+        assert client.send(measure()).status == status
+        assert client.violations == [43]
 
 
 @pytest.mark.statement(43)

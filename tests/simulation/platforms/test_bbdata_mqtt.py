@@ -319,6 +319,22 @@ def test_a_will_is_no_measure(bbdata, wire):
 # 54 and 55: confirmations
 
 
+@pytest.mark.statement(2)
+@pytest.mark.parametrize("secret", ["a-made-up-password", "a" * 32])
+def test_secrets_stand_in_no_topic_and_no_client_id(bbdata, wire, secret):
+    stand_in = bbdata()
+    targets = [{"object": 1, "token": "a" * 32, "type": "float"}]
+    stand_in.admit({"username": "u", "password": "a-made-up-password", "qos": 1}, targets)
+    client = wire(stand_in).open(username="u", password="a-made-up-password")
+    assert client.ask(publish(measure(objectId=1, token="a" * 32))) == puback()
+    assert violations(stand_in) == []
+    item = measure(objectId=1, token="a" * 32, timestamp="2024-03-05T14:07:29.000")
+    client = wire(stand_in).open(client_id=f"bbdata_{secret}", username="u", password="a-made-up-password")
+    assert client.ask(publish(item, topic=f"bbdata/{secret}")) == puback()
+    assert violations(stand_in) == [2, 2]
+    assert secret not in str(stand_in.violations)
+
+
 @pytest.mark.statement(54)
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_every_quality_of_service(bbdata, wire, qos):

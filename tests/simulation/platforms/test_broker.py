@@ -211,6 +211,19 @@ def test_an_identifier_belongs_to_its_message_until_it_is_confirmed(broker, wire
 
 
 @pytest.mark.statement(54)
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_is_sent_for_the_first_time_is_no_duplicate(broker, wire, qos):
+    stand_in = broker("mqtt")
+    client = wire(stand_in).open(client_id="a")
+    client.ask(publish("1", 1, qos=qos, dup=True))
+    assert violations(stand_in) == [54]
+    client.ask(publish("1", 1, qos=qos, dup=True))
+    wire(stand_in).open(client_id="a").ask(publish("2", 2, qos=qos, dup=True))  # lost with the first connection
+    wire(stand_in).open(client_id="b", clean=False).ask(publish("3", 3, qos=qos, dup=True))
+    assert violations(stand_in) == [54]
+
+
+@pytest.mark.statement(54)
 def test_a_release_before_its_time(broker, wire):
     stand_in = broker("mqtt", withhold=1)
     client = wire(stand_in).open()
@@ -507,6 +520,27 @@ def test_connections_without_any_pause_are_flagged(broker, wire, clock):
     assert violations(stand_in) == []
     wire(stand_in).ask(connect())
     assert violations(stand_in) == [6]
+
+
+@pytest.mark.statement(6)
+@pytest.mark.parametrize(("connack", "expected"), [(3, [6]), (5, [])])
+def test_connections_without_jitter_are_flagged(broker, wire, clock, connack, expected):
+    stand_in = broker("mqtt", hasty_s=0.020, connack=connack)  # 5: wait for a person, as long as one likes
+    for _ in range(6):
+        wire(stand_in).ask(connect())
+        clock.advance(5.0)
+    assert violations(stand_in) == expected
+
+
+@pytest.mark.statement(6)
+def test_a_client_that_only_looks_in_is_not_judged(broker, wire, clock):
+    stand_in = broker("mqtt", hasty_s=0.020)
+    for _ in range(10):
+        client = wire(stand_in).open()
+        client.send(DISCONNECT)
+        assert client.ended
+        clock.advance(5.0)
+    assert violations(stand_in) == []
 
 
 @pytest.mark.statement(6)

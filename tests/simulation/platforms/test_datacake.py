@@ -39,6 +39,8 @@ def test_the_documented_batch(datacake):
         ("POST", ROUTE.rstrip("/") + "?batch=true", 404, [56]),
         ("POST", ROUTE, 400, [56]),
         ("POST", ROUTE + "?batch=false", 400, [56]),
+        ("POST", ROUTE + "?batch=false&batch=true", 400, [56]),
+        ("POST", ROUTE + "?batch=true&batch=true", 400, [56]),
         ("PUT", ROUTE + "?batch=true", 405, [56]),
         ("POST", "/api" + ROUTE + "?batch=true", 404, []),
     ],

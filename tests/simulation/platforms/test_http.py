@@ -111,6 +111,23 @@ def test_modes(http):
     assert client.send([POINT] * 3).status == 413
 
 
+@pytest.mark.statement(2)
+def test_the_token_stands_in_a_header_of_the_config(http):
+    client = http()
+    for headers, body, expected in (
+        ({}, [POINT], []),
+        ({"X-Key": "made-up-collector-token"}, [POINT], [2]),
+        ({}, [POINT | {"value": "made-up-collector-token"}], [2, 2]),
+    ):
+        client.send(body, headers=headers)
+        assert [number for number in client.violations if number != 3] == expected
+    authorization = "Bearer another-made-up-token"
+    client.stand_in.admit({"headers": {"Authorization": authorization, "X-Key": "another-made-up-token"}}, [])
+    headers = {"Authorization": authorization, "x-key": "another-made-up-token"}
+    assert client.send([POINT], headers=headers).status == 200
+    assert client.violations.count(2) == 2
+
+
 def test_a_destinations_own_headers_and_templates(http):
     client = http()
     client.stand_in.admit({"headers": {"X-Key": "another-made-up-key"}, "format": "template"}, [])

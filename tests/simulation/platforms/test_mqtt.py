@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from edged.simulation.platforms import Accepted
+from edged.simulation.platforms import Accepted, Violation
 from edged.simulation.platforms._mqtt_packets import Will
 from edged.simulation.platforms.mqtt import Mqtt
 from tests.simulation.platforms.wire import ACCEPTED, DISCONNECT, connect, puback, publish
@@ -73,6 +73,22 @@ def test_a_login_is_wanted_where_a_config_has_one(broker, wire):
     assert wire(stand_in).ask(connect()) == b"\x20\x02\x00\x05"
     assert wire(stand_in).ask(connect(username=None, password=None)) == b"\x20\x02\x00\x05"
     assert wire(stand_in).ask(connect(username="u", password="p")) == ACCEPTED
+
+
+@pytest.mark.statement(2)
+def test_a_password_stands_in_no_other_place(broker, wire):
+    stand_in = broker("mqtt")
+    secret = "a-made-up-password"
+    stand_in.admit({"username": "u", "password": secret}, [])
+    login = {"username": "u", "password": secret}
+    wire(stand_in).open(**login).ask(publish("21.37", topic="edged/pi/x"))
+    assert stand_in.violations == []
+    wire(stand_in).open(client_id=f"pi-{secret}", **login)
+    client = wire(stand_in).open(will=("state", secret, True), **login)
+    client.ask(publish("21.37", 1, topic=f"edged/{secret}/x"))
+    client.ask(publish(f"[{secret}]", 2))
+    places = ["the client id", "a message", "a topic", "a message"]
+    assert stand_in.violations == [Violation(2, f"a secret in {place}") for place in places]
 
 
 def test_tls(broker, wire):

@@ -1,6 +1,7 @@
 """The common part, on Databoom: faults, restarts, and statements 1 to 8."""
 
 import http.client
+import json
 import socket
 import threading
 from typing import Any
@@ -220,6 +221,27 @@ def test_no_secret_in_the_body_where_a_header_carries_it(databoom):
     assert client.violations == [2]
 
 
+@pytest.mark.statement(2)
+@pytest.mark.parametrize("name", ["X-Key", "Cookie", "Bearer-made-up-databoom-token"])
+def test_no_secret_in_another_header(databoom, name):
+    client = databoom()
+    assert client.send(push(), headers={name: "key=made-up-databoom-token"}).status == 200
+    assert client.violations == [2]
+
+
+@pytest.mark.parametrize("name", ["Authorization", "content-type", "User-Agent"])
+def test_no_header_comes_twice(databoom, name):
+    client = databoom()
+    body = json.dumps(push()).encode()
+    head = {**client.headers, "User-Agent": "test", "Content-Length": str(len(body))}
+    client.connection.putrequest("POST", client.path)
+    for each in (*head.items(), (name, "another")):
+        client.connection.putheader(*each)
+    client.connection.endheaders(body)
+    client.connection.getresponse().read()
+    assert client.violations == [0]
+
+
 @pytest.mark.statement(3)
 @pytest.mark.parametrize(
     "fault",
@@ -322,6 +344,40 @@ def test_retries_without_any_pause_are_flagged(databoom, clock):
     assert client.violations == []
     client.send(push())
     assert client.violations == [6]
+
+
+@pytest.mark.statement(6)
+@pytest.mark.parametrize(
+    ("fault", "pause", "expected"),
+    [
+        (Fault(503), 0.025, [6]),
+        (Fault(cut=True), 10.0, [6]),
+        (Fault(503), 1.1, []),  # Databoom's pace
+        (Fault(503, headers={"Retry-After": "30"}), 30.0, []),
+        (Fault(429), 30.0, []),  # whose meaning a platform's config may know
+        (Fault(404), 300.0, []),
+    ],
+)
+def test_retries_without_jitter_are_flagged(databoom, clock, fault, pause, expected):
+    client = databoom(hasty_s=0.020)
+    client.stand_in.fail(*[fault] * 6)
+    for _ in range(6):
+        client.cut(push()) if fault.cut else client.send(push())
+        clock.advance(pause)
+    assert client.violations == expected
+
+
+@pytest.mark.statement(6)
+def test_a_config_tells_the_pace(databoom, clock):
+    client = databoom(hasty_s=0.020)
+    client.stand_in.admit({"token": "made-up-databoom-token", "device": "0abc12def3", "min_request_interval": 60.0}, [])
+    client.stand_in.fail(*[Fault(503)] * 20)
+    for pause, expected in ((60.0, []), (5.0, [6])):
+        for _ in range(7):
+            client.send(push())
+            clock.advance(pause)
+        assert client.violations == expected
+        client.stand_in.forgive()
 
 
 @pytest.mark.statement(6)
