@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edged.outcome import Again, Delayed, Delivered, Isolate, Parked, Permanent, Transient
-from edged.platforms import Item
+from edged.platforms import Item, bbdata
 from edged.platforms._bbdata import Object
 from edged.platforms.bbdata import BBData, Options
 from edged.platforms.bbdata_mqtt import BBDataMqtt
@@ -171,6 +171,62 @@ def test_judge_a_measure_alone(reply, expected):
     assert type(outcome) is expected, outcome
     for text in (getattr(outcome, "reason", ""), getattr(outcome, "remark", "")):
         assert len(text.splitlines()) <= 1
+
+
+EXISTS = f"a measure with the same timestamp ({iso(TIME_MS)}) already exists for this object"
+
+
+@pytest.mark.statement(37)
+@pytest.mark.parametrize(
+    "value", ["door already exists", EXISTS, "date should be in the past", f"objectId 1: {EXISTS}"]
+)
+@pytest.mark.parametrize(
+    ("exception", "text"),
+    [
+        ("WrongParamsException", "objectId 4711: the value '{}' does not match the unit (float)"),
+        ("HttpMessageNotReadableException", 'JSON parse error: no number: "{}"'),
+        ("HttpMessageNotReadableException", "objectId 4711: {}"),
+    ],
+)
+def test_a_value_that_is_quoted_says_nothing(exception, text, value):
+    refusal = error(400, exception, text.format(value))
+    assert isinstance(platform().judge(refusal, [item()])[0], Permanent)
+    expected = "Xa" if "does not match" in text else "ii"
+    assert kinds(refusal, [item(), item(1)]) == expected
+
+
+@pytest.mark.statement(37)
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        ("2024-03-05T14:07:30.250", "D"),
+        ("2024-03-05T14:07:30.25Z", "D"),
+        ("2024-03-05T15:07:30.250+01:00", "D"),
+        ("Tue Mar 05 14:07:30 UTC 2024", "D"),  # what else could it be, of a measure alone
+        ("2024-03-05T14:07:30.251Z", "i"),
+        ("2024-03-05T14:07:30.250+01:00", "i"),
+    ],
+)
+def test_a_measure_exists_where_its_own_object_and_time_are_named(stamp, expected):
+    text = f"a measure with the same timestamp ({stamp}) already exists for this object"
+    assert kinds(error(400, "WrongParamsException", f"objectId 4711: {text}"), [item()]) == expected
+    assert kinds(error(400, "WrongParamsException", f"objectId 471: {text}"), [item()]) == "i"
+    assert kinds(error(400, "WrongParamsException", f"objectId {'9' * 5000}: {text}"), [item()]) == "i"
+
+
+def test_an_answer_with_very_many_fields_is_kept_once(monkeypatch):
+    blacked_out = []
+
+    def kept(reply: Reply) -> str:
+        blacked_out.append(reply)
+        return "kept"
+
+    monkeypatch.setattr(bbdata, "response", kept)
+    found = {f"_values[{n % 2}].f{n}": "bad" for n in range(5000)}
+    outcomes = platform().judge(error(400, "WrongParamsException", found), [item(), item(1)])
+    assert [isinstance(outcome, Permanent) and outcome.response for outcome in outcomes] == ["kept", "kept"]
+    assert len(blacked_out) == 1
+    assert kinds(error(400, "WrongParamsException", {f"_values[{'1' * 5000}].value": "bad"}), [item(), item(1)]) == "ii"
 
 
 @pytest.mark.parametrize("details", ["objectId 4711: bad token", "bad token"])
@@ -395,3 +451,9 @@ def test_the_longest_echo_is_read_to_its_end():
         assert len(bbdata.encode(batch).body) > 128 * 1024
         assert bbdata.judge(transport.exchange(bbdata.encode(batch)), batch) == [Delivered()] * 100
     transport.close()
+
+
+@pytest.mark.parametrize("url", ["https://bbdata.example.org?x=1", "https://bbdata.example.org/#y"])
+def test_a_base_that_no_path_can_follow_is_an_error(url):
+    assert [key for key, _ in BBData.check(BBData.Options(url=url))] == ["url"]
+    assert BBData.check(BBData.Options()) == []

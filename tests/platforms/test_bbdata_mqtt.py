@@ -89,6 +89,9 @@ def test_a_refusal_waits_for_a_person_unless_the_server_is_away(code, expected):
         ({"client_id": "BBDATA_1"}, ["client_id"]),
         ({"client_id": "bbdata_\n"}, ["client_id"]),
         ({"client_id": "bbdata_ü 1"}, []),
+        ({"client_id": "bbdata_" + "x" * 65_535}, ["client_id"]),
+        ({"client_id": "x" * 70_000}, ["client_id"]),
+        ({"username": "x" * 65_536}, ["username"]),
         ({"topic": ""}, ["topic"]),
         ({"topic": "a/#"}, ["topic"]),
         ({"topic": "a/+/b"}, ["topic"]),
@@ -111,7 +114,9 @@ def test_a_refusal_waits_for_a_person_unless_the_server_is_away(code, expected):
     ],
 )
 def test_the_brokers_rules_are_checked(options, keys):
-    assert [key for key, _ in BBDataMqtt.check(platform(**options).options)] == keys
+    problems = BBDataMqtt.check(platform(**options).options)
+    assert [key for key, _ in problems] == keys
+    assert all(len(problem) < 150 for _, problem in problems)
 
 
 def test_the_window_and_the_warning():
