@@ -160,9 +160,7 @@ class Sender:
             self._hand.parts[:1] = halves(part.parcels, suspect=part.suspect)
         else:
             del self._hand.parts[0]
-            if all(
-                isinstance(outcome, Transient) and not (outcome.answered or outcome.suspect) for outcome in outcomes
-            ):
+            if all(map(_stayed_here, outcomes)):
                 self._quota.give_back(self._lanes[part.parcels[0].series].route, len(part), self._now_ms())
             self._chooser.pace.sent((parcel.place for parcel in part.parcels), self._monotonic())
             self._apply(part, outcomes, answered=True)
