@@ -18,6 +18,7 @@ _TAKE = 10_000  # readings looked at for one request where some merge; far more 
 # Of the pause between two writes to a place: so long one waits for others, and is in step with them from then on.
 _TOGETHER = 0.25
 _AT_ONCE = 0.001  # s: never nothing, so that no time goes by in circles
+_MOST_DOUBT = 64
 _FRESH_MS = 30_000  # of `live_first`: what is older is a backlog
 
 
@@ -55,6 +56,8 @@ class Chooser:
         self._merges = limits.resolution_ms > 1 or limits.backlog != "all"
         self._more = queue.queued >= self.limits.readings  # there is enough for a request
         self._enough_at = queue.came + self.limits.readings  # readings that came, when a round begins early
+        self._by_number = False  # the round has begun early, for the number of readings that came
+        self._doubt = 1  # batches that must come for it: more where what comes is mostly of series that are left out
         self._anew_at = -math.inf  # before it no backlog begins ...
         self._got_on = True  # ... and unless something has been delivered since the last one
 
@@ -63,8 +66,9 @@ class Chooser:
         if not self._queue.queued:
             self._queue.wake_at = 0
             return 0.0
-        enough = self._more or self._queue.came >= self._enough_at
-        wait = self._rounds.opens_in(now, now_ms, enough=enough)
+        came = self._queue.came >= self._enough_at
+        self._by_number = came and not self._more
+        wait = self._rounds.opens_in(now, now_ms, enough=self._more or came)
         self._queue.wake_at = self._enough_at if wait > 0 else 0
         return wait
 
@@ -82,6 +86,9 @@ class Chooser:
             self._more, self.wait, self._queue.wake_at = True, selection.soon, self._enough_at
             return []
         self._more = self._leaves_out(selection)
+        if self._by_number:
+            self._doubt = 1 if self._more else min(2 * self._doubt, _MOST_DOUBT)
+            self._enough_at = self._queue.came + self._doubt * self.limits.readings
         if not self._more:
             self._rounds.end(now, now_ms, 0.0 if selection.parcels else min(selection.slots, default=0.0))
         waits = [until - now for until in self.held.values()] + selection.pauses + selection.slots
@@ -124,7 +131,7 @@ class Chooser:
         selection = Selection(self._lanes, replace(self.limits, readings=self.size.now), offer)
         most = max(2, self.size.now)  # a suspect with its witness
         self._queue.take(_TAKE if self._merges else most, blocked=self.held, fits=selection.fits)
-        self._enough_at = self._queue.came + self.limits.readings
+        self._enough_at = self._queue.came + self._doubt * self.limits.readings
         return selection
 
     def _leaves_out(self, selection: Selection) -> bool:

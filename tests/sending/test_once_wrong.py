@@ -336,3 +336,16 @@ def test_two_readings_in_a_row_that_get_no_answer_stop_no_series(bench):
         step_until(it, it.clock.seconds + 10)
     assert len(it.fates("b.x")) >= 355
     assert [value for value, fate in it.fates("a.x") if fate == "delivered"] == [10, 11, 12, 15, 16, 17, 18, 19]
+
+
+def test_readings_of_a_parked_series_begin_hardly_any_round(bench):
+    it = bench(manner={"every": 300.0}, readings=50)
+    it.platform.answer = lambda items: [
+        Parked("HTTP 404", whole=False) if item.entry.series == "bad.x" else Delivered() for item in items
+    ]
+    for number in range(3000):
+        it.put("bad.x", number, time_ms=it.clock.now_ms())
+        if number % 10 == 0:
+            it.put("good.x", number, time_ms=it.clock.now_ms())
+        step_until(it, it.clock.seconds + 1)
+    assert len(it.platform.requests) <= 3000 / 300 + 6
