@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edged.errors import NoAnswer
-from edged.outcome import Again, Delivered, Isolate, Outcome, Permanent, Transient
+from edged.outcome import Again, Delivered, Isolate, Outcome, Parked, Permanent, Transient
 from edged.platforms import Item
 from edged.reading import Reading
 from edged.sending.backoff import Backoff
