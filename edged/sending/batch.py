@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from edged.platforms import Item, Limits, Platform
 from edged.reading import Entry
 from edged.sending import thinning
+from edged.sending.blame import Suspects
 from edged.sending.parcel import Parcel
-from edged.sending.parts import Suspects
 
 
 class Lane(NamedTuple):

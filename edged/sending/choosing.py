@@ -7,9 +7,10 @@ from edged.outcome import Delivered
 from edged.platforms import Limits
 from edged.sending.backoff import Backoff
 from edged.sending.batch import Lanes, Offer, Selection
+from edged.sending.blame import Suspects
 from edged.sending.pace import Pace
 from edged.sending.parcel import Parcel
-from edged.sending.parts import Part, Size, Suspects
+from edged.sending.parts import Part, Size
 from edged.sending.quota import Quota, until_midnight
 from edged.sending.rounds import Rounds
 from edged.store.queue import Queue

@@ -4,10 +4,6 @@ from dataclasses import dataclass
 
 from edged.sending.parcel import Parcel
 
-TO_BLAME = 10  # alternations
-LAST_CHANCES = 4  # of a suspect whose witness has got through
-_CALLS_WITNESS = 12  # failures in a row
-_MOST_SUSPECTS = 1000
 _SAME_FATE = 3  # times that a request fails, for nothing but what it holds may be to blame, before it is halved
 
 
@@ -57,42 +53,3 @@ class Size:
         """So many got through."""
         if number >= self.now:
             self.now = min(self._most, self.now + max(1, self.now // 8))
-
-
-@dataclass(slots=True)
-class Suspicion:
-    """Of a reading that failed when it was sent alone."""
-
-    times: int = 0
-    alone: int = 0  # since others got through
-    alternations: int = 0  # failures with others that got through in between, and none that failed
-    others_got_through: bool = False  # since the last one
-
-
-class Suspects(dict[int, Suspicion]):
-    """Readings that fail when they are sent alone, by their sequence numbers."""
-
-    def failed(self, seq: int) -> Suspicion:
-        """Once more."""
-        if len(self) > _MOST_SUSPECTS:
-            self.clear()
-        suspicion = self.setdefault(seq, Suspicion())
-        suspicion.times += 1
-        suspicion.alone = 1 if suspicion.others_got_through else suspicion.alone + 1
-        suspicion.alternations += suspicion.others_got_through
-        suspicion.others_got_through = False
-        return suspicion
-
-    def got_through(self) -> None:
-        """Some other request did."""
-        for suspicion in self.values():
-            suspicion.others_got_through = True
-
-    def another_failed(self) -> None:
-        """A request that is no suspect: it is the line, and proves nothing."""
-        for suspicion in self.values():
-            suspicion.alternations, suspicion.others_got_through = 0, False
-
-    def calls_witness(self, seq: int) -> bool:
-        """Whether the next one of its series goes with it, since there are no others to tell a bad line by."""
-        return seq in self and self[seq].alone >= _CALLS_WITNESS

@@ -17,13 +17,14 @@ from edged.outcome import Again, Delayed, Delivered, Isolate, Outcome, Parked, P
 from edged.platforms import Platform, Wire
 from edged.reading import Entry
 from edged.secret import Secret, within
+from edged.sending import blame
 from edged.sending.batch import Lanes
 from edged.sending.choosing import Chooser, Manner
 from edged.sending.exchange import BUG_S, Exchanges
 from edged.sending.hand import Hand
 from edged.sending.mapping import Mapping
 from edged.sending.parcel import Parcel
-from edged.sending.parts import LAST_CHANCES, TO_BLAME, Part, Suspicion, halves
+from edged.sending.parts import Part, halves
 from edged.sending.quota import Quota
 from edged.sending.status import Status
 from edged.store.queue import Queue
@@ -36,7 +37,6 @@ _UNREADABLE_S = 2.0  # between two looks into a store that cannot be read; its o
 _CLOCK_S = 10.0  # between two tries while a certificate is not valid yet by a clock that is not known to be right
 _SPREAD_S = 1.0  # over which boards that start together send their first requests, by their phases
 _BLAMES_NOBODY = 3
-_BRISK = 3  # what is held for a failure without an answer waits no longer than after so many
 
 
 class Sender:
@@ -262,26 +262,13 @@ class Sender:
         """What to send instead of a part that may be to blame for its failure; a lone one lets others go first."""
         if outcome.slow:
             self._chooser.size.too_large(len(part))
-        suspects = self._chooser.suspects
-        if not part.is_suspect:
-            suspects.another_failed()
-        parts = part.failed(slow=outcome.slow)
-        if len(part) > 1 or not part.is_suspect:
-            return parts
-        parcel = part.parcels[0]
-        if part.is_last and not outcome.answered and part.failures < LAST_CHANCES:
-            return parts
-        seq = parcel.item.entry.seq
-        suspicion = suspects.failed(seq) if not part.is_witness else Suspicion()
-        if not outcome.answered and (part.is_last or suspicion.alternations >= TO_BLAME):
-            parcel.fate = Permanent(f"no answer whenever it is sent, while others get through: {outcome.reason}")
-            return []
-        unheard = not (part.is_witness or part.is_last or outcome.answered) and suspects.calls_witness(seq)
-        if unheard and (witness := self._hand.witness()) is not None:
-            return [Part([witness], suspect=True, is_witness=True)]
-        tries = suspicion.times if outcome.answered else min(suspicion.times, _BRISK)
-        self._chooser.hold(parcel.series, now + self._manner.backoff.delay(max(1, tries)))
-        return []
+        judgement = blame.judge(part, outcome, self._chooser.suspects, self._hand.witness())
+        if judgement.fate:
+            part.parcels[0].fate = judgement.fate
+        elif judgement.waits_as_after:
+            wait_s = self._manner.backoff.delay(judgement.waits_as_after)
+            self._chooser.hold(part.parcels[0].series, now + wait_s)
+        return judgement.parts
 
     def _settle(self, part: Part) -> None:
         delivered = []

@@ -1,6 +1,7 @@
-"""Makes one position of two: of what is new and its backlog, or of two destinations' queues."""
+"""Makes one position of two: of what is new and its backlog, or of two destinations' queues; and what is left over."""
 
-from edged.store.owed import Log
+from edged.series import Left
+from edged.store.owed import Log, Owed
 from edged.store.position import Position
 from edged.store.split import Where
 
@@ -32,3 +33,17 @@ def joined(log: Log, own: Where, earlier: Where, began: int) -> tuple[Position, 
             behind.update(segment.counts)
         at = segment.last
     return later.joined(before, began, sorted(behind)), sorted(series)
+
+
+def left_over(log: Log, left: Left, where: Where, upto: int) -> tuple[int, list[str]]:
+    """What is owed, up to that number of the log, of series that are chosen no more: how many, and of which.
+
+    Raises StoreUnusable where the log does.
+    """
+    at = where.lowest
+    number = Owed(log, left, where).number(at, upto)
+    series: set[str] = set()
+    while (segment := log.after(where.past(at))) is not None and segment.first <= upto:
+        series.update(filter(left.wants, segment.counts))
+        at = segment.last
+    return number, sorted(series)

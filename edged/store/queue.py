@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from edged.reading import Entry
 from edged.series import Choice, Left
-from edged.store.joining import in_one, joined
+from edged.store.joining import in_one, joined, left_over
 from edged.store.owed import Owed
 from edged.store.position import Position
 from edged.store.segment import Segment
@@ -161,7 +161,6 @@ class Queue:
         """Counts what has come since it counted last.  Not while readings arrive or are taken."""
         if self._chose is not None:
             self._leave_out(self._chose)
-            self._chose = None
         while (segment := self._log.after(self.counted)) is not None:
             self.queued += self.owed.of(segment, self.counted)
             self.counted = segment.last
@@ -173,16 +172,11 @@ class Queue:
 
     def _leave_out(self, before: Choice) -> None:
         """Drops what is queued of series that are not chosen any more, and counts it."""
-        left = Left(before, self.choice)
-        owed, at = Owed(self._log, left, self.position), self.position.lowest
-        self.dropped += owed.number(at, self._known)
-        series: set[str] = set()
-        while (segment := self._log.after(self.position.past(at))) is not None and segment.first <= self._known:
-            series.update(filter(left.wants, segment.counts))
-            at = segment.last
-        for name in sorted(series):
+        number, series = left_over(self._log, Left(before, self.choice), self.position, self._known)
+        self.dropped += number
+        for name in series:
             self.position.skip(0, self._known, name)
-        self.position.forget(lambda series: not self.choice.wants(series))
+        self.forget_left()
 
     def pending(self) -> Iterator[Entry]:
         """All that is queued, in order; dead letters that are tried again come first.  Raises StoreUnusable."""

@@ -7,7 +7,7 @@ import pytest
 from edged.platforms import Limits, Platform
 from edged.reading import Entry
 from edged.sending.batch import Lanes, Offer, Selection
-from edged.sending.parts import Suspects, Suspicion
+from edged.sending.blame import Suspects, Suspicion
 
 NOW_MS = 1_709_647_650_250
 
