@@ -61,6 +61,7 @@ def _state(file: Path) -> tuple[int, int, int]:
 
 def _make(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
     made = _trusting(ca_file)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to OpenSSL's configuration
     if cert_file is not None:
         named = f"cert_file {cert_file}" + (f" with key_file {key_file}" if key_file else "")
         try:
