@@ -4,8 +4,8 @@ import socket
 import ssl
 from collections import defaultdict, deque
 from functools import partial
-from threading import Event, RLock
-from typing import Any, ClassVar, Self
+from threading import RLock
+from typing import Any, ClassVar
 
 from edged.simulation.platforms import _mqtt_connection
 from edged.simulation.platforms._listener import Listener
@@ -37,11 +37,9 @@ class MqttStandIn(StandIn):
         self.messages: list[Message] = []  # the last 10,000, in the order of arrival
         self.sessions: dict[str, Session] = {}  # by client id
         self._tls = _context(modes) if tls else None
-        self._stopping = Event()
         self._faults: deque[ConnectionFault] = deque()
         self._pauses: defaultdict[str, Pauses] = defaultdict(lambda: Pauses(modes.hasty_s))  # by client id
-        self._listener: Listener | None = self._listen(port)
-        self.port = self._listener.port
+        self._bind(port)
 
     # For whoever runs it
 
@@ -53,19 +51,6 @@ class MqttStandIn(StandIn):
     def address(self) -> str:
         keys = f'host = "127.0.0.1"\nport = {self.port}'
         return f'{keys}\nca_file = "{self.modes.certificate}"' if self._tls else keys
-
-    def start(self) -> Self:
-        self._stopping.clear()
-        if self._listener is None:
-            self._listener = self._listen(self.port)
-        self._listener.start()
-        return self
-
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._listener is not None:
-            self._listener.stop()
-            self._listener = None
 
     def fail(self, *faults: ConnectionFault) -> None:
         """Scripts the next connections, one fault each."""

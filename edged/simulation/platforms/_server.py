@@ -4,8 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from functools import partial
-from threading import Event
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from edged.simulation.platforms import _strict_json
 from edged.simulation.platforms._conduct import Conduct, Fate, Flight
@@ -35,12 +34,10 @@ class HttpStandIn(StandIn):
         super().__init__()
         self.modes = modes
         self.requests: list[Request] = []  # the last 10,000
-        self._stopping = Event()
         self._faults: deque[Fault] = deque()
         self._pauses = Pauses(modes.hasty_s, self.pace_s)
         self._conduct = Conduct(self.violation, self._pauses, self.shared_target)
-        self._listener: Listener | None = self._listen(port)
-        self.port = self._listener.port
+        self._bind(port)
 
     # For whoever runs it
 
@@ -51,19 +48,6 @@ class HttpStandIn(StandIn):
     @property
     def address(self) -> str:
         return f'url = "{self.url}"'
-
-    def start(self) -> Self:
-        self._stopping.clear()
-        if self._listener is None:
-            self._listener = self._listen(self.port)
-        self._listener.start()
-        return self
-
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._listener is not None:
-            self._listener.stop()
-            self._listener = None
 
     def fail(self, *faults: Fault) -> None:
         """Scripts the next answers, one fault a request."""

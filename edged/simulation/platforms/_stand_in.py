@@ -4,9 +4,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from threading import RLock
+from threading import Event, RLock
 from typing import Any, ClassVar, Self
 
+from edged.simulation.platforms._listener import Listener
 from edged.simulation.platforms._records import Accepted, Violation
 
 _SHORTEST_SECRET = 8  # characters; anything shorter turns up anywhere by chance
@@ -26,7 +27,6 @@ class StandIn:
     """The common part; a transport adds the way in, a platform its rules."""
 
     platform: ClassVar[str]
-    port: int
 
     def __init__(self) -> None:
         self.accepted: list[Accepted] = []  # each target and time once, in the order of arrival
@@ -37,6 +37,9 @@ class StandIn:
         self._lock = RLock()
         self._places: dict[tuple[str, int], int] = {}  # (key, time) -> index in `accepted`
         self._made_up = True
+        self._stopping = Event()
+        self._listener: Listener | None = None
+        self.port = 0
 
     # For whoever runs it
 
@@ -52,11 +55,23 @@ class StandIn:
 
     def start(self) -> Self:
         """Begins to answer; after `stop`, on the same port and with all that was accepted."""
-        raise NotImplementedError
+        self._stopping.clear()
+        self._bind(self.port).start()
+        return self
 
     def stop(self) -> None:
         """Closes the port and all connections; clients are refused from here on."""
-        raise NotImplementedError
+        self._stopping.set()
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+
+    def _bind(self, port: int) -> Listener:
+        """What listens; the port is bound where it is not yet."""
+        if self._listener is None:
+            self._listener = self._listen(port)
+            self.port = self._listener.port
+        return self._listener
 
     def __enter__(self) -> Self:
         return self.start()
@@ -80,6 +95,12 @@ class StandIn:
                 self._made_up = False
                 self.forget_identifiers()
             self.take_identifiers(options, targets)
+
+    # What a transport adds
+
+    def _listen(self, port: int) -> Listener:
+        """A listener on the port that serves as the transport does."""
+        raise NotImplementedError
 
     # What a platform adds
 
