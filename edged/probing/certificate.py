@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from edged.reading import iso
+from edged.transports.tls import EXPIRED, NO_TLS, NOT_YET_VALID, SELF_SIGNED, UNKNOWN_ISSUER
 
 SOON_DAYS = 21  # most are renewed at 30 days: one that has less left may have been forgotten
 
-# OpenSSL, x509_vfy.h: why a certificate is not trusted.
-_NOT_YET_VALID, _EXPIRED, _SELF_SIGNED = 9, 10, 18
-_UNKNOWN_CA = {2, 19, 20, 21}
+# OpenSSL, x509_vfy.h: more of why a certificate is not trusted.
+_UNKNOWN_CA = {2, *UNKNOWN_ISSUER}
 _OTHER_HOST = {62, 64}
 
 
@@ -34,7 +34,7 @@ def refused(error: ssl.SSLError, host: str, now_ms: int) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return "not verified: " + _unverified(error, host, f"{iso(now_ms)[:16].replace('T', ' ')} UTC")
     match error.reason or "":  # empty: none of TLS's own
-        case "WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE" | "HTTP_REQUEST" | "PACKET_LENGTH_TOO_LONG":
+        case reason if reason in NO_TLS:
             return "it does not speak TLS on this port; check the port, and http against https"
         case "UNSUPPORTED_PROTOCOL" | "TLSV1_ALERT_PROTOCOL_VERSION" | "NO_PROTOCOLS_AVAILABLE":
             return "it speaks only versions of TLS that are too old to be safe; its owner has to renew it"
@@ -46,11 +46,11 @@ def refused(error: ssl.SSLError, host: str, now_ms: int) -> str:
 
 def _unverified(error: ssl.SSLCertVerificationError, host: str, now: str) -> str:
     match error.verify_code:
-        case code if code == _NOT_YET_VALID:
+        case code if code == NOT_YET_VALID:
             return f"the certificate is not valid yet by this machine's clock ({now}); look at the clock: timedatectl"
-        case code if code == _EXPIRED:
+        case code if code == EXPIRED:
             return f"the certificate has expired, by this machine's clock ({now}); its owner has to renew it"
-        case code if code == _SELF_SIGNED:
+        case code if code == SELF_SIGNED:
             return "the certificate is self-signed; save it, once you are sure that it is the right one, as ca_file"
         case code if code in _UNKNOWN_CA:
             return "the certificate is from a CA that is not trusted here, or its chain is not whole; name a ca_file"

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edged.errors import NoAnswer
-from edged.transports.tls import hint
-
-_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL's x509_vfy.h
+from edged.transports.tls import NOT_YET_VALID, hint
 
 
 def dial(
@@ -102,7 +100,7 @@ def _no_answer(host: str, error: Exception) -> NoAnswer:
         return _late(host)
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"its certificate cannot be trusted: {error.verify_message.rstrip('.')}{hint(error)}"
-        return NoAnswer(f"{host}: {what}", premature=error.verify_code == _NOT_YET_VALID)
+        return NoAnswer(f"{host}: {what}", premature=error.verify_code == NOT_YET_VALID)
     return NoAnswer(f"{host}: {plain(error)}")
 
 

@@ -21,7 +21,7 @@ from edged.errors import NoAnswer
 from edged.secret import redact
 from edged.transports.connection import Adapter, Link
 from edged.transports.deadline import deadlines
-from edged.transports.tls import FileUnusable, hint
+from edged.transports.tls import NOT_YET_VALID, FileUnusable, hint
 
 MOST_BODY = 64 * 1024  # bytes of a refusal that are read; more says nothing to us
 MOST_ECHO = (
@@ -39,7 +39,6 @@ _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title", re.IGNORECASE | re.
 _MOST_BEFORE_TITLE = 4096  # characters; a search in all of a hostile page takes seconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class HttpTransport:
                 f"no complete answer within {self._timeout_s:g} s" if late and not unreached else _plain(error),
                 sent=self._link.is_sent,
                 timed_out=late,
-                premature=any(getattr(cause, "verify_code", 0) == _NOT_YET_VALID for cause in _causes(error)),
+                premature=any(getattr(cause, "verify_code", 0) == NOT_YET_VALID for cause in _causes(error)),
                 unusable=_is_bad_header(error) or any(isinstance(cause, FileUnusable) for cause in _causes(error)),
             ) from error
 

@@ -12,8 +12,10 @@ class FileUnusable(OSError):
 _Files = tuple[Path | None, Path | None, Path | None]  # ca_file, cert_file, key_file
 _Stamp = tuple[tuple[int, int, int], ...]  # of each file: device, inode, time of its last change
 
-_UNKNOWN_ISSUER = (18, 19, 20, 21)  # self-signed, or by a CA that is not known here (OpenSSL's x509_vfy.h)
-_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+# OpenSSL, x509_vfy.h: why a certificate is not trusted.
+NOT_YET_VALID, EXPIRED, SELF_SIGNED = 9, 10, 18
+UNKNOWN_ISSUER = (19, 20, 21)
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 
 _lock = threading.Lock()
 _made: dict[_Files, tuple[_Stamp, ssl.SSLContext]] = {}
@@ -97,8 +99,8 @@ def _reason(error: ssl.SSLError) -> str:
 
 def hint(error: BaseException) -> str:
     """What to do about a handshake that failed, where that can be told; else nothing."""
-    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_ISSUER:
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in (SELF_SIGNED, *UNKNOWN_ISSUER):
         return "; if it is the right one, name its CA in ca_file"
-    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+    if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
         return ": it does not speak TLS on this port; check the port, and plain against TLS"
     return ""
