@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +14,7 @@ CREDENTIALS = Path("/etc/edged/credentials")  # where a login shell, which syste
 
 _public: set[str] = set()  # what platforms publish themselves, and so is no secret whoever writes it down
 _known: set[str] = set()  # the secrets that this process has read, so that `redact` finds them
-_SHORTEST = 4  # characters; a shorter secret would black out half of every text
+SHORTEST = 4  # characters; a shorter secret would black out half of every text
 
 
 class Secret:
@@ -37,7 +37,7 @@ class Secret:
                 raise SecretUnreadable(f"{self.source} cannot be read: {reason}") from None
             if not text:
                 raise SecretUnreadable(f"{self.source} is empty")
-            if len(text) >= _SHORTEST and text not in _public:
+            if len(text) >= SHORTEST and text not in _public:
                 _known.update(forms)
             self._text = text
         return self._text
@@ -135,7 +135,7 @@ def _forms(text: str) -> set[str]:
     Of a whole Authorization header (`Bearer abc`) others quote the credentials without the scheme.
     """
     scheme, _, rest = text.partition(" ")
-    alone = {rest} if scheme.isalpha() and len(rest) >= _SHORTEST and " " not in rest else set()
+    alone = {rest} if scheme.isalpha() and len(rest) >= SHORTEST and " " not in rest else set()
     return {
         form
         for each in {text} | alone
@@ -143,17 +143,36 @@ def _forms(text: str) -> set[str]:
     }
 
 
+def named(options: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Secret]]:
+    """The secrets in dataclasses of options, however deep in tables and lists, with their paths (lists add none)."""
+    if isinstance(options, Secret):
+        yield path, options
+    elif isinstance(options, tuple):
+        for each in options:
+            yield from named(each, path)
+    elif isinstance(options, Mapping) or is_dataclass(options):
+        for key, value in (options if isinstance(options, Mapping) else vars(options)).items():
+            yield from named(value, (*path, key))
+
+
 def within(*options: Any) -> Iterator[Secret]:
-    """The secrets in dataclasses of options, however deep in tables and lists."""
-    for each in options:
-        if isinstance(each, Secret):
-            yield each
-        elif isinstance(each, Mapping):
-            yield from within(*each.values())
-        elif isinstance(each, tuple):
-            yield from within(*each)
-        elif is_dataclass(each):
-            yield from within(*vars(each).values())
+    """The same, without paths."""
+    return (secret for each in options for _, secret in named(each))
+
+
+def replaced(options: Any, by: Callable[[Secret], Secret]) -> Any:
+    """The options with another secret for each one in them; themselves where all are the same."""
+    if isinstance(options, Secret):
+        return by(options)
+    if isinstance(options, tuple):
+        return tuple(replaced(each, by) for each in options)
+    if isinstance(options, Mapping):
+        return {key: replaced(each, by) for key, each in options.items()}
+    if is_dataclass(options) and not isinstance(options, type):
+        found = {each.name: getattr(options, each.name) for each in fields(options) if each.init}
+        changed = {name: made for name, each in found.items() if (made := replaced(each, by)) is not each}
+        return replace(options, **changed) if changed else options
+    return options
 
 
 def redact(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from edged.config.config import Destination, Sensor
 from edged.config.document import dotted
 from edged.errors import SecretUnreadable
-from edged.secret import Secret
+from edged.secret import Secret, named
 from edged.simulation.platforms import StandIn
 
 MADE_UP = "0123456789abcdef0123456789abcdef"  # as long as BBData wants a token
@@ -48,16 +48,9 @@ def _plain(options: Any) -> Any:
     return {key: _plain(value) for key, value in options.items()} if isinstance(options, Mapping) else options
 
 
-def _unreadable(options: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+def _unreadable(options: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """The paths of the secrets that cannot be read here, with the reasons."""
-    if isinstance(options, Secret) and (reason := _revealed(options)[1]):
-        yield path, reason
-    elif isinstance(options, Mapping):
-        for key, value in options.items():
-            yield from _unreadable(value, (*path, key))
-    elif dataclasses.is_dataclass(options):
-        for field in dataclasses.fields(options):
-            yield from _unreadable(getattr(options, field.name), (*path, field.name))
+    return ((path, reason) for path, secret in named(options) if (reason := _revealed(secret)[1]))
 
 
 def _revealed(secret: Secret) -> tuple[str, str]:

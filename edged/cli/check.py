@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from edged.cli import DONE, FAILED, WRONG_CONFIG, fail, show, table
@@ -12,7 +11,7 @@ from edged.config.config import Config
 from edged.config.document import Document, Problem, dotted
 from edged.config.reader import find, read
 from edged.errors import EdgedError, SecretUnreadable
-from edged.secret import Secret
+from edged.secret import named
 from edged.sums.figures import Sums, work_out
 
 
@@ -99,24 +98,15 @@ def _unreadable(config: Config, document: Document) -> list[Problem]:
     problems = []
     for destination in config.destinations.values():
         path: tuple[str, ...] = ("destinations", destination.name)
-        found = list(_secrets(destination.options, path))
+        found = list(named(destination.options, path))
         for pattern, target in destination.mapping.rules:
-            found += _secrets(target, (*path, "series", pattern))
+            found += named(target, (*path, "series", pattern))
         for where, secret in found:
             try:
                 secret.reveal()
             except SecretUnreadable as error:
                 problems.append(Problem(document.place(where), dotted(where), str(error), "warning"))
     return problems
-
-
-def _secrets(options: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Secret]]:
-    """The secrets among options, and in tables of theirs, with their keys."""
-    for key, value in (options if isinstance(options, dict) else getattr(options, "__dict__", {})).items():
-        if isinstance(value, Secret):
-            yield (*path, key), value
-        elif isinstance(value, dict):
-            yield from _secrets(value, (*path, key))
 
 
 def _sums(config: Config) -> Sums | None:

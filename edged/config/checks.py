@@ -17,10 +17,9 @@ from edged.config.document import Document, Problem, dotted
 from edged.config.positions import Path
 from edged.config.quantities import size_text
 from edged.drivers import EventDriver
+from edged.secret import SHORTEST
 from edged.sending.mapping import Usual
 from edged.series import matches
-
-_SHORT_SECRET = 4  # characters; shorter ones `secret.redact` leaves alone
 
 
 def cross_check(config: Config, document: Document) -> list[Problem]:
@@ -257,7 +256,7 @@ def _open_secrets(document: Document) -> Iterator[_Finding]:
         value = _value(document.values, path)
         if not is_secret or not isinstance(value, str) or not (text := value.strip("\r\n")):
             continue
-        if len(path) == 3 and len(text) < _SHORT_SECRET:  # those of series have lengths of their own
+        if len(path) == 3 and len(text) < SHORTEST:  # those of series have lengths of their own
             yield _warning(path, "so short a secret is not blacked out where a server echoes it; use a longer one")
         file = document.place(path).file
         try:

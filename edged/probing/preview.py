@@ -1,13 +1,12 @@
 """A request as a person may see it: as it would be sent, without a secret in it."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Iterable
 from typing import Any
 
 from edged.platforms import Item, Platform
 from edged.probing.trials import requests_of
-from edged.secret import Secret, public
+from edged.secret import public, replaced
 
 _MASK = public("***")
 _REQUESTS = 3  # that are shown
@@ -17,15 +16,7 @@ _WIDTH = 120  # of a line that holds a whole object
 
 def masked(value: Any) -> Any:
     """Options or a target with `***` for each secret in them, readable or not."""
-    if isinstance(value, Secret):
-        return _MASK
-    if isinstance(value, Mapping):
-        return {key: masked(each) for key, each in value.items()}
-    if isinstance(value, tuple):
-        return tuple(masked(each) for each in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: masked(getattr(value, each.name)) for each in fields(value) if each.init})
-    return value
+    return replaced(value, lambda secret: _MASK)
 
 
 def preview(kind: type[Platform], options: Any, items: Iterable[Item]) -> str:

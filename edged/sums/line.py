@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
 from typing import Any, Protocol, cast
 
 from edged.config.config import Destination
@@ -11,7 +10,7 @@ from edged.errors import SecretUnreadable
 from edged.outcome import Delivered, Outcome
 from edged.platforms import Item, Platform, Wire
 from edged.reading import Entry
-from edged.secret import Secret, public
+from edged.secret import Secret, public, replaced
 from edged.sending.choosing import Manner
 from edged.sending.mapping import Mapping
 from edged.sending.rounds import phase_of
@@ -61,14 +60,15 @@ class Line:
         self.resting = False  # until there are new readings, or for a time that they may end
         self._run = run
         self._latency_s = latency_s
-        self._options = _readable(destination.options)
+        self._options = replaced(destination.options, _readable)
         self._echoes = destination.kind in _ECHOING
         self._now = 0.0  # the sender's time: within an exchange it is ahead of the run's
         self._busy = False
         self._turn = 0  # of its steps only the one that was asked for last is done
         self._last_exchange: float | None = None
         self._settles: list[Callable[[], None]] = []
-        mapping = Mapping(tuple((pattern, _readable(target)) for pattern, target in destination.mapping.rules))
+        rules = destination.mapping.rules
+        mapping = Mapping(tuple((pattern, replaced(target, _readable)) for pattern, target in rules))
         self._routes: set[object] = set()
         self.queue = run.log.open_queue(destination.name, mapping.choice, destination.bounds)
         platform = _dry(destination.platform, self)(self._options)
@@ -197,18 +197,10 @@ def _dry(platform: type[Platform], line: Line) -> type[Platform]:
     return type(platform.__name__, (platform,), {"connect": connect, "judge": judge, "refuses": refuses})
 
 
-def _readable(value: Any) -> Any:
-    """Options with a placeholder for each secret in them that this user cannot read."""
-    if isinstance(value, Secret):
-        try:
-            value.reveal()
-        except SecretUnreadable:
-            return _PLACEHOLDER
-        return value
-    if isinstance(value, dict):
-        return {key: _readable(each) for key, each in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        found = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
-        changed = {name: made for name, each in found.items() if (made := _readable(each)) is not each}
-        return replace(value, **changed) if changed else value
-    return value
+def _readable(secret: Secret) -> Secret:
+    """The secret, or a placeholder for one that this user cannot read."""
+    try:
+        secret.reveal()
+    except SecretUnreadable:
+        return _PLACEHOLDER
+    return secret
