@@ -56,7 +56,7 @@ class Chooser:
         self._rounds = Rounds(manner.every, manner.phase)
         self._merges = limits.resolution_ms > 1 or limits.backlog != "all"
         self._more = queue.queued >= self.limits.readings  # there is enough for a request
-        self._enough_at = queue.came + self.limits.readings  # readings that came, when a round begins early
+        self._taken_at = queue.came  # readings that had come when it was last chosen from them
         self._by_number = False  # the round has begun early, for the number of readings that came
         self._doubt = 1  # batches that must come for it: more where what comes is mostly of series that are left out
         self._anew_at = -math.inf  # before it no backlog begins ...
@@ -89,7 +89,6 @@ class Chooser:
         self._more = self._leaves_out(selection)
         if self._by_number:
             self._doubt = 1 if self._more else min(2 * self._doubt, _MOST_DOUBT)
-            self._enough_at = self._queue.came + self._doubt * self.limits.readings
         if not self._more:
             self._rounds.end(now, now_ms, 0.0 if selection.parcels else min(selection.slots, default=0.0))
         waits = [until - now for until in self.held.values()] + selection.pauses + selection.slots
@@ -98,6 +97,11 @@ class Chooser:
             waits.append(until_midnight(now_ms))
         self.wait = _AT_ONCE if selection.late else max(_AT_ONCE, min(waits, default=math.inf))
         return selection.parcels
+
+    @property
+    def _enough_at(self) -> int:
+        """How many readings must have come for a round to begin early."""
+        return self._taken_at + self._doubt * self.limits.readings
 
     def hold(self, series: str, until: float) -> None:
         """Leaves a series out until a time."""
@@ -132,7 +136,7 @@ class Chooser:
         selection = Selection(self._lanes, replace(self.limits, readings=self.size.now), offer)
         most = max(2, self.size.now)  # a suspect with its witness
         self._queue.take(_TAKE if self._merges else most, blocked=self.held, fits=selection.fits)
-        self._enough_at = self._queue.came + self._doubt * self.limits.readings
+        self._taken_at = self._queue.came
         return selection
 
     def _leaves_out(self, selection: Selection) -> bool:

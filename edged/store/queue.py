@@ -83,18 +83,16 @@ class Queue:
         self.queued: int = kept["queued"]
         self.counted: int = kept["counted"]  # `queued` knows of all readings up to here
         self._log = log
-        self._known = 0  # up to here what came was chosen as it was before
         self._taken: list[Entry] = []  # the last batch
         self._beside: set[int] = set()  # of the last batch what has had others put in front of it since
         self.came = 0  # readings that came and are queued, since the start
         self._refused = 0  # and those that are dropped
         self._fallen: dict[int, str] = {}  # of the last batch what was dropped since, and the counter that has it
         before = Choice.from_json(kept["choice"])
-        self._chose: Choice | None = None
+        self._chose: tuple[Choice, int] | None = None  # how it chose before, and up to which number
         if before != choice:
-            self._chose = before
+            self._chose = before, self.counted
             self.queued, self.counted = self.again, self.position.lowest  # to be counted anew
-            self._known = kept["counted"]
 
     @staticmethod
     def new(choice: Choice, last: int) -> dict[str, Any]:
@@ -160,7 +158,7 @@ class Queue:
     def count(self) -> None:
         """Counts what has come since it counted last.  Not while readings arrive or are taken."""
         if self._chose is not None:
-            self._leave_out(self._chose)
+            self._leave_out(*self._chose)
         while (segment := self._log.after(self.counted)) is not None:
             self.queued += self.owed.of(segment, self.counted)
             self.counted = segment.last
@@ -170,12 +168,12 @@ class Queue:
         self._chose = None
         self.position.forget(lambda series: not self.choice.wants(series))
 
-    def _leave_out(self, before: Choice) -> None:
+    def _leave_out(self, before: Choice, upto: int) -> None:
         """Drops what is queued of series that are not chosen any more, and counts it."""
-        number, series = left_over(self._log, Left(before, self.choice), self.position, self._known)
+        number, series = left_over(self._log, Left(before, self.choice), self.position, upto)
         self.dropped += number
         for name in series:
-            self.position.skip(0, self._known, name)
+            self.position.skip(0, upto, name)
         self.forget_left()
 
     def pending(self) -> Iterator[Entry]:
