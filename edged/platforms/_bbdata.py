@@ -92,4 +92,4 @@ def _fits(value: Value, wanted: str | None) -> bool:
 
 def _length(text: str) -> int:
     """Characters as Java counts them: UTF-16 units."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
