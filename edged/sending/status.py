@@ -28,27 +28,23 @@ class Status:
 
     def backs_off(self, reason: str, wait_s: float) -> None:
         """Nothing gets through at the moment; it is tried again after so long."""
-        self._goes_on_in(wait_s)
-        self._trouble("backing-off", f"cannot deliver: {reason}", "all readings are kept; trying on")
+        self._trouble("backing-off", wait_s, f"cannot deliver: {reason}", "all readings are kept; trying on")
 
     def parks(self, reason: str, wait_s: float) -> None:
         """Nothing will get through until a person has repaired it; it is tried again after so long."""
-        self._goes_on_in(wait_s)
         then = "all readings are kept; tried again every hour, at a restart and at a reload"
-        self._trouble("parked", f"parked: {reason}", then)
+        self._trouble("parked", wait_s, f"parked: {reason}", then)
 
     def waits_for_time(self, reason: str, wait_s: float) -> None:
         """The clock is wrong, as it seems; once it is right it goes on."""
-        self._goes_on_in(wait_s)
-        self.state, self.waits_for = "waiting", "the time, since the clock is not known to be right"
+        self._enter("waiting", wait_s, "the time, since the clock is not known to be right")
         self._notes(reason)
         self.say_once("clock", f"waits for the time, since this board's clock is not known to be right: {reason}")
 
     def waits_for_midnight(self, points: int, wait_s: float) -> None:
         """The day's points are spent."""
-        self._goes_on_in(wait_s)
         reason = f"the day's {points} points (daily_points) are spent"
-        self.state, self.waits_for = "waiting", f"00:00 UTC: {reason}"
+        self._enter("waiting", wait_s, f"00:00 UTC: {reason}")
         day = self._now_ms() // 86_400_000
         self.say_once(f"points of day {day}", f"{reason}; what comes waits for 00:00 UTC")
 
@@ -89,23 +85,23 @@ class Status:
 
     def stumbles(self, reason: str, wait_s: float) -> None:
         """Something in our own way; it is tried again after so long."""
-        self._goes_on_in(wait_s)
-        self.state = "backing-off"
+        self._enter("backing-off", wait_s)
         self._notes(reason)
 
     def rests(self, wait_s: float, state: str = "waiting") -> None:
         """There is nothing to send now, but after so long; infinite: until there are new readings, or a repair."""
         if self.state not in ("parked", "backing-off"):  # those end with an answer only
-            self.state, self.waits_for = "ok" if math.isinf(wait_s) else state, ""
-            self._goes_on_in(wait_s)
+            self._enter("ok" if math.isinf(wait_s) else state, wait_s)
 
-    def _goes_on_in(self, wait_s: float) -> None:
+    def _enter(self, state: str, wait_s: float = math.inf, waits_for: str = "") -> None:
+        """Goes over to a state, which is looked at again after so long."""
+        self.state, self.waits_for = state, waits_for
         self.until_ms = None if math.isinf(wait_s) else self._now_ms() + round(wait_s * 1000)
 
     def _again(self, does: str) -> None:
         if self.state in ("parked", "backing-off"):
             self._log(f"{does} again")
-        self.state, self.until_ms, self.waits_for = "ok", None, ""
+        self._enter("ok")
 
     def say_once(self, kind: str, text: str) -> None:
         """Logs the first of its kind."""
@@ -113,10 +109,10 @@ class Status:
             self._said.add(kind)
             self._log(text)
 
-    def _trouble(self, state: str, what: str, then: str) -> None:
+    def _trouble(self, state: str, wait_s: float, what: str, then: str) -> None:
         if self.state != state:
             self._log(f"{what}; {then}")
-        self.state = state
+        self._enter(state, wait_s)
         self._notes(what.partition(": ")[2])
 
     def _log(self, text: str, series: str = "") -> None:
